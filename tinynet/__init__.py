@@ -1,0 +1,52 @@
+"""tinynet: AlexNet as it was in 2012, on NumPy and CuPy, every layer with its own forward and backward pass."""
+
+from tinynet import initializers, models
+from tinynet.backend import BackendError
+from tinynet.data import DataError
+
+#GC from tinynet.gradient_check import GradientCheckError
+from tinynet.interchange.weights import CheckpointError, load_weights, save_weights
+from tinynet.layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from tinynet.losses import SoftmaxCrossEntropy
+from tinynet.network import Sequential
+from tinynet.optimizers import SGD, PlateauSchedule, StepSchedule
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "AvgPool2d",
+    "BackendError",
+    "CheckpointError",
+    "Conv2d",
+    "DataError",
+    "Dropout",
+    "Flatten",
+    "Linear",
+    "LocalResponseNorm",
+    "MaxPool2d",
+    "PlateauSchedule",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "SoftmaxCrossEntropy",
+    "StepSchedule",
+    "Tanh",
+    "initializers",
+    "load_weights",
+    "models",
+    "save_weights",
+]

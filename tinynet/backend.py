@@ -1,0 +1,55 @@
+"""Which array module computes: NumPy on the host (the default) or CuPy on a GPU, chosen by TINYNET_BACKEND.
+
+The rest of tinynet computes with `xp` and does not ask which it is. How work is cut and run lives in execution.py.
+"""
+
+import os
+from types import ModuleType
+
+import numpy as np
+
+BACKENDS = ("numpy", "cupy")
+
+
+class BackendError(RuntimeError):
+    """The backend that TINYNET_BACKEND names is unknown, not installed or does not work."""
+
+
+def _import_cupy() -> ModuleType:
+    install = "install it with pip install 'tinynet[cuda13]' (or cuda12), or unset TINYNET_BACKEND to use NumPy"
+    try:
+        import cupy
+    except ImportError as error:
+        raise BackendError(f"TINYNET_BACKEND=cupy, but CuPy cannot be imported ({error}): {install}") from error
+    try:  # CuPy imports without a GPU, and loads its compiler and cuBLAS on first use only: one product proves them all
+        ones = cupy.ones((2, 2), cupy.float32)
+        proof = float((ones @ ones).sum())
+    except Exception as error:  # CUDA's runtime, compiler and libraries each raise their own
+        raise BackendError(
+            f"TINYNET_BACKEND=cupy, and CuPy {cupy.__version__} is installed, but a first product on the GPU failed"
+            f" ({type(error).__name__}: {error}): a GPU, its driver and CUDA's libraries are needed; {install}"
+        ) from error
+    if proof != 8.0:
+        raise BackendError(f"TINYNET_BACKEND=cupy: the product of two 2 x 2 matrices of ones sums to {proof}, not 8")
+    return cupy
+
+
+def _choose(name: str) -> ModuleType:
+    if name not in BACKENDS:
+        raise BackendError(f"TINYNET_BACKEND={name} is unknown: choose one of {', '.join(BACKENDS)}")
+    return np if name == "numpy" else _import_cupy()
+
+
+name = os.environ.get("TINYNET_BACKEND", "numpy")
+xp = _choose(name)
+on_gpu = name == "cupy"
+
+
+def to_host(array) -> np.ndarray:
+    """`array` as a NumPy array on the host: itself where it lies there already, else a copy."""
+    return array.get() if hasattr(array, "get") else np.asarray(array)
+
+
+def to_device(array: np.ndarray):
+    """`array` as an array of the backend: itself where it is one already, else a copy."""
+    return xp.asarray(array)

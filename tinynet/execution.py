@@ -1,0 +1,158 @@
+"""How work is cut into tiles, which threads run them, and where memory comes from.
+
+A CPU runs a large operation as tiles that fit its caches, on a few threads with BLAS held to one thread inside; a GPU
+runs it as one tile. What a tile computes lives in operations/; what differs between the two is here.
+"""
+
+import contextlib
+import math
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import threadpoolctl
+
+from tinynet.backend import on_gpu, xp
+
+# Measured on two AVX-512 cores with 2 MiB of second-level cache each: element-wise work wants its handful of arrays in
+# that cache; the columns of a convolution want products large enough for BLAS (4 and 32 MiB are slower). A GPU takes
+# whole arrays, and columns as large as a small card's memory bears.
+TILE_BYTES = 2**62 if on_gpu else 256 * 2**10
+COLUMN_BYTES = 2**30 if on_gpu else 12 * 2**20
+
+
+def _num_threads() -> int:
+    setting = os.environ.get("TINYNET_NUM_THREADS")
+    if setting is None:
+        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+        return len(cores)
+    if not setting.isdecimal() or int(setting) < 1:
+        raise ValueError(f"TINYNET_NUM_THREADS={setting}: expected a whole number of threads, 1 or more")
+    return int(setting)
+
+
+num_threads = 1 if on_gpu else _num_threads()  # the GPU's work is queued by one thread
+_pool = ThreadPoolExecutor(num_threads, "tinynet")
+
+
+# ---- tiles ----
+
+
+def tiles(length: int, bytes_each: int, tile_bytes: int | None = None) -> list[slice]:
+    """`length` things of `bytes_each` bytes, cut into equal slices of about `tile_bytes` (default: TILE_BYTES).
+
+    The cut depends on sizes only, never on the number of threads.
+    """
+    count = min(length, max(1, math.ceil(length * bytes_each / (tile_bytes or TILE_BYTES))))
+    return [slice(i * length // count, (i + 1) * length // count) for i in range(count)]
+
+
+def thread_tiles(length: int, parts: int | None = None) -> list[slice]:
+    """`length` things in one slice per thread (or in `parts`): for work whose tiles need no cache, such as products."""
+    count = min(length, parts or num_threads)
+    return [slice(i * length // count, (i + 1) * length // count) for i in range(count)]
+
+
+# ---- threads ----
+
+
+class _SingleThreadedBlas(contextlib.AbstractContextManager):
+    """Holds BLAS to one thread while tiles run. Counted, since several threads may run tiles at the same time."""
+
+    def __init__(self):
+        self._libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: list[int] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = [library.get_num_threads() for library in self._libraries]
+                for library in self._libraries:
+                    library.set_num_threads(1)
+            self._inside += 1
+
+    def __exit__(self, *exception) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for library, count in zip(self._libraries, self._before, strict=True):
+                    library.set_num_threads(count)
+
+
+_single_threaded_blas = _SingleThreadedBlas()
+
+
+def run_shares(task: Callable[[Sequence], object], tiles: Sequence) -> list:
+    """Calls `task` once per thread with that thread's fixed share of the tiles, in order; returns the results in order.
+
+    One call per thread, not one per tile: handing a task over costs about 50 microseconds. The calling thread takes
+    the first share. When a task raises, the others are waited for, and the first error is raised.
+    """
+    count = min(num_threads, len(tiles))
+    shares = [tiles[i * len(tiles) // count : (i + 1) * len(tiles) // count] for i in range(count)]
+    with _single_threaded_blas:
+        futures = [_pool.submit(task, share) for share in shares[1:]]
+        try:
+            results = [task(share) for share in shares[:1]]
+        finally:
+            wait(futures)
+        return results + [future.result() for future in futures]
+
+
+def run(task: Callable[[object], None], tiles: Sequence) -> None:
+    """Calls `task(tile)` for every tile, each thread walking its own fixed share of them."""
+
+    def walk(share: Sequence) -> None:
+        for tile in share:
+            task(tile)
+
+    run_shares(walk, tiles)
+
+
+def run_flat(task: Callable, *arrays) -> None:
+    """`task(*slices)` over C-contiguous arrays of one shape, seen flat and cut into the same tiles."""
+    flat = [array.reshape(-1) for array in arrays]
+    size, itemsize = flat[0].size, max(array.itemsize for array in flat)
+    run(lambda tile: task(*(array[tile] for array in flat)), tiles(size, itemsize))
+
+
+# ---- memory ----
+
+
+class Memory:
+    """Named arrays that last: asking again for a name gives the same memory, enlarged only when it has to be.
+
+    Touching fresh pages costs as much as the arithmetic on them, so the arrays of a step are kept for the next one,
+    and a smaller last batch uses the front of the larger one's memory.
+    """
+
+    def __init__(self):
+        self._arrays: dict[str, object] = {}
+        self._blocks: dict[str, object] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype):
+        """A C-contiguous array; what it holds is what its last user left there."""
+        array = self._arrays.get(name)
+        if array is None or array.shape != shape or array.dtype != dtype:
+            size = math.prod(shape) * xp.dtype(dtype).itemsize
+            block = self._blocks.get(name)
+            if block is None or block.size < size:
+                block = self._blocks[name] = xp.empty(size, xp.uint8)
+            array = self._arrays[name] = block[:size].view(dtype).reshape(shape)
+        return array
+
+    def __deepcopy__(self, memo) -> "Memory":
+        return Memory()  # a copied layer gets memory of its own when it first needs some
+
+
+_thread = threading.local()
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype):
+    """An array of the calling thread alone, to be used inside one tile: the next request for `name` gets its memory."""
+    if not hasattr(_thread, "memory"):
+        _thread.memory = Memory()
+    return _thread.memory.array(name, shape, dtype)

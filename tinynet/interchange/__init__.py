@@ -1,0 +1,1 @@
+"""Networks' parameters in files that other programs read."""

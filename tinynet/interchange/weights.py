@@ -1,0 +1,70 @@
+"""Weights in safetensors files: a network's parameters under their full names. Nothing is pickled."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+
+from tinynet.backend import to_device, to_host
+
+
+class CheckpointError(RuntimeError):
+    """A file of weights is missing, damaged, or belongs to another network."""
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes host arrays and text as a safetensors file: beside it first, then renamed, so never by halves."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.partial")
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    try:
+        safetensors.numpy.save_file(contiguous, beside, metadata=dict(metadata or {}))
+        with open(beside, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """(arrays, metadata) of a safetensors file; CheckpointError when it cannot be read as one."""
+    try:
+        with safetensors.safe_open(str(path), framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def save_weights(net, path: str | Path) -> None:
+    """Writes the parameters of `net` to `path` as safetensors, under their full names ("conv1.weight")."""
+    write_arrays(path, {name: to_host(parameter) for name, parameter in net.params.items()})
+
+
+def load_weights(net, path: str | Path) -> None:
+    """Sets the parameters of `net` from a file that save_weights wrote, converting to the net's dtype.
+
+    CheckpointError, and a net as it was before, when the file cannot be read or its names or shapes are not the net's.
+    """
+    arrays, _ = read_arrays(path)
+    set_parameters(net, arrays, str(path))
+
+
+def set_parameters(net, arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """Sets the parameters of `net` from host arrays, all or none; `source` names them in a CheckpointError."""
+    params = net.params
+    problems = [f"{name} is missing" for name in params if name not in arrays]
+    problems += [f"{name} is not in the net" for name in arrays if name not in params]
+    problems += [
+        f"{name} has the shape {arrays[name].shape}, expected {params[name].shape}"
+        for name in params
+        if name in arrays and arrays[name].shape != params[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(f"{source}: not this network's weights: {'; '.join(problems[:3])}{more}")
+    for name, parameter in params.items():
+        parameter[...] = to_device(arrays[name].astype(parameter.dtype, copy=False))

@@ -1,0 +1,94 @@
+"""ReLU, Tanh, Sigmoid and Softmax. Their arithmetic is operations/elementwise.py."""
+
+from tinynet.layers.layer import Layer, Shape
+from tinynet.operations import elementwise
+
+
+class _Activation(Layer):
+    """A function of each element alone, whose slope can be told from its output y."""
+
+    _function = _slope = None  # operations: f(x, y) and f(y, dy, dx)
+
+    def forward(self, x, train: bool = False):
+        self._cache = None
+        x = self._enter(x)
+        y = self._array("y", x.shape, x.dtype)
+        type(self)._function(x, y)
+        if train:
+            self._cache = (y,)
+        return self._leave(y)
+
+    def backward(self, dy):
+        (y,) = self._kept()
+        dy = self._enter_gradient(dy, y.shape, y.dtype)
+        if not self.needs_dx:
+            return None
+        dx = self._array("dx", y.shape, y.dtype)
+        type(self)._slope(y, dy, dx)
+        return self._leave(dx)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class ReLU(_Activation):
+    """y = max(x, 0), any shape (Krizhevsky et al. 2012, section 3.1). dx = dy where y > 0, else 0.
+
+    inplace: the output takes the place of x and the input's gradient that of dy, which saves two arrays of x's size.
+    For batch-last input only; input in another memory order is copied first and stays as it was.
+    """
+
+    _function, _slope = elementwise.relu_forward, elementwise.relu_backward
+
+    def __init__(self, inplace: bool = False):
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, x, train: bool = False):
+        if not self.inplace:
+            return super().forward(x, train)
+        y = self._enter(x)
+        elementwise.relu_forward(y, y)
+        self._cache = (y,) if train else None
+        return self._leave(y)
+
+    def backward(self, dy):
+        if not self.inplace:
+            return super().backward(dy)
+        (y,) = self._kept()
+        dx = self._enter_gradient(dy, y.shape, y.dtype)
+        elementwise.relu_backward(y, dx, dx)
+        return self._leave(dx) if self.needs_dx else None
+
+    def __repr__(self) -> str:
+        return f"ReLU({'inplace' if self.inplace else ''})"
+
+
+class Tanh(_Activation):
+    """y = tanh(x), any shape. dx = dy * (1 - y^2)."""
+
+    _function, _slope = elementwise.tanh_forward, elementwise.tanh_backward
+
+
+class Sigmoid(_Activation):
+    """y = 1 / (1 + exp(-x)), any shape. dx = dy * y * (1 - y)."""
+
+    _function, _slope = elementwise.sigmoid_forward, elementwise.sigmoid_backward
+
+
+class Softmax(_Activation):
+    """y_i = exp(x_i) / sum over j of exp(x_j), along the classes or channels (axis 1); shape unchanged.
+
+    dx_i = y_i * (dy_i - sum over j of dy_j y_j). To train a classifier use SoftmaxCrossEntropy on the logits instead.
+    """
+
+    _function, _slope = elementwise.softmax_forward, elementwise.softmax_backward
+
+    def _output_shape(self, shape: tuple) -> Shape:
+        if len(shape) < 2:
+            raise self._shape_error("(N, classes, ...)", shape)
+        return tuple(shape[1:])
+
+    def forward(self, x, train: bool = False):
+        self._output_shape(self._check(x))
+        return super().forward(x, train)

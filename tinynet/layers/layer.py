@@ -1,0 +1,155 @@
+"""The protocol every layer keeps: parameters and gradients, shapes known before any data, forward and backward.
+
+Public shapes are PyTorch's, (N, C, H, W) and (N, features); in memory the batch is the innermost axis. A layer takes
+its input through `_enter`, computes on batch-last arrays with operations/, and hands its result out through `_leave`.
+"""
+
+import numpy as np
+
+from tinynet.backend import name as backend_name
+from tinynet.backend import xp
+from tinynet.execution import Memory
+from tinynet.operations import elementwise
+
+Shape = tuple[int, ...]
+
+
+def pair(value: int | tuple[int, int], what: str, minimum: int) -> tuple[int, int]:
+    """`value` as (vertical, horizontal), whole numbers of `minimum` or more; ValueError or TypeError naming `what`."""
+    values = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(values) != 2 or not all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values):
+        raise TypeError(f"{what}: expected a whole number or a pair (vertical, horizontal), got {value!r}")
+    if min(values) < minimum:
+        raise ValueError(f"{what}: expected {minimum} or more, got {value!r}")
+    return int(values[0]), int(values[1])
+
+
+class Layer:
+    """Base of all layers. A layer states `_output_shape`, `forward` and `backward`, and `params` where it has some.
+
+    name: the place in the net, as errors print it. params, grads: dicts with the same keys ("weight" and "bias");
+    `backward` assigns the gradients. trainable: False keeps the optimizer away. needs_dx: False lets `backward` skip
+    the input's gradient and return None.
+
+    An array that a layer returns is the layer's own memory: it is valid until the same layer's next call.
+    """
+
+    trainable = True
+    needs_dx = True
+
+    def __init__(self):
+        self.name = type(self).__name__
+        self.params: dict = {}
+        self.grads: dict = {}
+        self._memory = Memory()
+        self._cache: tuple | None = None
+
+    # ---- what a layer states ----
+
+    def _output_shape(self, shape: tuple) -> Shape:
+        """The shape of one image's output for `shape` = (N, ...) of the input, after checking it; N may be a letter."""
+        return tuple(shape[1:])
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        """Multiply-adds of one image's forward pass; 0 for layers that make no products."""
+        return 0
+
+    def forward(self, x, train: bool = False):
+        """The output for x. With `train`, what `backward` needs is kept; without, it is dropped."""
+        raise NotImplementedError
+
+    def backward(self, dy):
+        """Assigns `grads` and returns dx, the gradient of the input, for dy, the gradient of the last output."""
+        raise NotImplementedError
+
+    # ---- what every layer gets ----
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """The output's shape, (C, H, W) or (features,), for an input's; ValueError if it does not fit."""
+        return self._output_shape(("N", *input_shape))
+
+    def parameters(self) -> list[tuple[str, "Layer", str]]:
+        """(full name, layer, key) of every parameter: `layer.params[key]` and `layer.grads[key]` are its arrays."""
+        return [(f"{self.name}.{key}", self, key) for key in self.params]
+
+    def set_step(self, step: int) -> None:
+        """Names the training step, for layers that draw random numbers: dropout's masks are a function of it."""
+
+    def rename(self, name: str) -> None:
+        """Gives the layer its place in a net; a container passes it on to what it holds."""
+        self.name = name
+
+    def astype(self, dtype) -> "Layer":
+        """Converts the parameters to float32 or float64, in place; returns the layer."""
+        dtype = self._check_dtype(xp.dtype(dtype), "parameters")
+        for arrays in (self.params, self.grads):
+            for key in arrays:
+                arrays[key] = arrays[key].astype(dtype, copy=False)
+        return self
+
+    # ---- for the layers' own use ----
+
+    def _add_parameter(self, key: str, value) -> None:
+        self.params[key] = value
+        self.grads[key] = xp.zeros_like(value)
+
+    def _check_dtype(self, dtype, what: str):
+        if dtype not in (xp.float32, xp.float64):
+            raise TypeError(f"{self.name}: expected {what} of float32 or float64, got {dtype}")
+        return dtype
+
+    def _shape_error(self, expected: str, shape: tuple, what: str = "input") -> ValueError:
+        return ValueError(f"{self.name}: expected {what} {expected}, got ({', '.join(map(str, shape))})")
+
+    def _check(self, x, what: str = "input") -> tuple:
+        """The shape of x, once it is known to be an array that layers compute with."""
+        if not isinstance(x, xp.ndarray):
+            raise TypeError(f"{self.name}: expected an array of the {backend_name} backend, got {type(x).__name__}")
+        if x.size == 0 or x.ndim == 0:
+            raise ValueError(f"{self.name}: expected {what} with at least one image, got the shape {x.shape}")
+        self._check_dtype(x.dtype, what)
+        return x.shape
+
+    def _enter(self, x, name: str = "x"):
+        """x (N, ...) as a C-contiguous batch-last array (..., N): a view where it lies so, else one copy."""
+        self._check(x, "input" if name == "x" else "gradient")
+        memory = x.transpose(*range(1, x.ndim), 0)  # (N, ...) -> (..., N)
+        if memory.flags.c_contiguous:
+            return memory
+        batch_last = self._memory.array(name, memory.shape, memory.dtype)
+        elementwise.copy(memory, batch_last)
+        return batch_last
+
+    def _enter_gradient(self, dy, y, dtype):
+        """dy as a batch-last array, after checking it against the last output: its batch-last shape `y`, and dtype."""
+        expected = (y[-1], *y[:-1])
+        if self._check(dy, "gradient") != expected:
+            raise self._shape_error(f"({', '.join(map(str, expected))})", dy.shape, "gradient")
+        if dy.dtype != dtype:
+            raise TypeError(f"{self.name}: expected a gradient of {dtype}, the input's type, got {dy.dtype}")
+        return self._enter(dy, "dy")
+
+    @staticmethod
+    def _leave(memory):
+        """A batch-last array (..., N) as users see it, (N, ...): a view."""
+        return memory.transpose(memory.ndim - 1, *range(memory.ndim - 1))
+
+    def _array(self, name: str, shape: Shape, dtype):
+        return self._memory.array(name, tuple(shape), dtype)
+
+    def _parameter(self, key: str, dtype):
+        """A parameter for a computation in `dtype`, cast where it is kept in another; None where there is none."""
+        return self.params[key].astype(dtype, copy=False) if key in self.params else None
+
+    def _gradient(self, key: str, dtype):
+        """The array that receives a parameter's gradient: the last step's, unless its shape or dtype has changed."""
+        gradient = self.grads[key]
+        if gradient.shape != self.params[key].shape or gradient.dtype != dtype:
+            gradient = self.grads[key] = xp.empty(self.params[key].shape, dtype)
+        return gradient
+
+    def _kept(self) -> tuple:
+        """What forward kept for backward."""
+        if self._cache is None:
+            raise RuntimeError(f"{self.name}: backward needs a forward(x, train=True) just before it")
+        return self._cache

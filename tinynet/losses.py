@@ -1,0 +1,58 @@
+"""Losses: what turns the net's last output and the labels into one number, and into the first gradient."""
+
+import numpy as np
+
+from tinynet.backend import to_device, to_host, xp
+
+
+class SoftmaxCrossEntropy:
+    """The mean over the batch of -log softmax(logits)[label]: the paper's multinomial logistic regression, section 3.5.
+
+    Logits are shifted by each image's largest, so that values of 1e4 neither overflow nor lose the answer.
+    """
+
+    def __init__(self):
+        self._probabilities = None  # (classes, N), batch-last
+        self._labels = None
+
+    def forward(self, logits, labels) -> float:
+        """The mean loss. logits: (N, classes), float32 or float64; labels: (N,) whole numbers in 0..classes-1.
+
+        ValueError for shapes or labels that do not fit, TypeError for labels that are not integers.
+        """
+        self._probabilities = None
+        if not isinstance(logits, xp.ndarray) or logits.ndim != 2 or logits.dtype not in (xp.float32, xp.float64):
+            raise TypeError(
+                f"SoftmaxCrossEntropy: expected logits (N, classes) of float32 or float64,"
+                f" got {type(logits).__name__} {getattr(logits, 'shape', '')} {getattr(logits, 'dtype', '')}"
+            )
+        count, classes = logits.shape
+        labels = to_device(check_labels(labels, count, classes))
+        shifted = logits.T - logits.max(axis=1)  # (classes, N)
+        exponentials = xp.exp(shifted)
+        sums = exponentials.sum(axis=0)
+        losses = xp.log(sums) - shifted[labels, xp.arange(count)]
+        self._probabilities, self._labels = exponentials / sums, labels
+        return float(losses.mean())
+
+    def backward(self):
+        """d loss / d logits = (softmax(logits) - onehot(label)) / N, (N, classes)."""
+        if self._probabilities is None:
+            raise RuntimeError("SoftmaxCrossEntropy: backward needs a forward(logits, labels) just before it")
+        count = self._labels.size
+        gradient = self._probabilities / count
+        gradient[self._labels, xp.arange(count)] -= 1 / count
+        return gradient.T
+
+
+def check_labels(labels, count: int, classes: int) -> np.ndarray:
+    """`labels` on the host as int64 (count,), each in 0..classes-1; ValueError or TypeError says what is wrong."""
+    labels = to_host(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels: expected integers, got {labels.dtype}")
+    if labels.shape != (count,):
+        raise ValueError(f"labels: expected one per image, ({count},), got {labels.shape}")
+    bad = np.flatnonzero((labels < 0) | (labels >= classes))
+    if bad.size:
+        raise ValueError(f"labels: expected 0..{classes - 1}, got {labels[bad[0]]} at index {bad[0]}")
+    return labels.astype(np.int64, copy=False)

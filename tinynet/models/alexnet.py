@@ -1,0 +1,84 @@
+"""AlexNet, the network of Krizhevsky, Sutskever and Hinton 2012 (section 3.5 and figure 2), and its variations."""
+
+from tinynet.initializers import initialize
+from tinynet.layers import Conv2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, MaxPool2d, ReLU
+from tinynet.network import Sequential
+
+BIASES_OF_ONE = ("conv2", "conv4", "conv5", "fc6", "fc7")  # section 5: "and the fully-connected hidden layers"
+
+
+def alexnet(
+    num_classes: int = 1000,
+    groups: int = 2,
+    width: float = 1.0,
+    input_size: int = 227,
+    order: str = "paper",
+    initialization: str = "paper",
+    dropout: float = 0.5,
+    lrn: bool = True,
+    seed: int = 0,
+) -> Sequential:
+    """The paper's network for images (N, 3, input_size, input_size); logits (N, num_classes), float32.
+
+    groups: 2 for the paper's two towers, which meet at conv3 and the fully connected layers only; LRN stays inside a
+    tower, as on the two devices. 1 connects everything. width multiplies the number of kernels and hidden neurons.
+    order: "paper" normalises, then pools; "caffenet" pools, then normalises. lrn=False leaves the normalisation out.
+    initialization: "paper" is N(0, 0.01), with biases of 1 in conv2, conv4, conv5, fc6 and fc7; "he" is He's normal
+    distribution with biases of 0, which leaves the first plateau sooner, above all in narrow nets. dropout: p in fc6
+    and fc7. seed: of the weights and of dropout's masks. ValueError where a size does not fit.
+    """
+    if order not in ("paper", "caffenet"):
+        raise ValueError(f"alexnet: order must be 'paper' or 'caffenet', got {order!r}")
+    if initialization not in ("paper", "he"):
+        raise ValueError(f"alexnet: initialization must be 'paper' or 'he', got {initialization!r}")
+    if width <= 0 or groups < 1 or num_classes < 1:
+        raise ValueError(
+            f"alexnet: expected width > 0, groups >= 1 and num_classes >= 1,"
+            f" got width={width}, groups={groups}, num_classes={num_classes}"
+        )
+
+    def wide(channels: int) -> int:
+        """`channels` times the width, as a multiple of the groups."""
+        return groups * max(1, round(channels * width / groups))
+
+    def pool_and_norm(number: int) -> list[tuple[str, Layer]]:
+        pool = (f"pool{number}", MaxPool2d(3, stride=2))
+        norm = (f"lrn{number}", LocalResponseNorm(size=5, alpha=1e-4, beta=0.75, k=2.0, groups=groups))
+        return ([norm, pool] if order == "paper" else [pool, norm]) if lrn else [pool]
+
+    features = Sequential(                                                              # at width 1 and 227 x 227:
+        [
+            ("conv1", Conv2d(3, wide(96), 11, stride=4)),                               #  96 x 55 x 55
+            ("relu1", ReLU(inplace=True)),
+            *pool_and_norm(1),                                                          #  96 x 27 x 27
+            ("conv2", Conv2d(wide(96), wide(256), 5, padding=2, groups=groups)),        # 256 x 27 x 27
+            ("relu2", ReLU(inplace=True)),
+            *pool_and_norm(2),                                                          # 256 x 13 x 13
+            ("conv3", Conv2d(wide(256), wide(384), 3, padding=1)),                      # 384 x 13 x 13
+            ("relu3", ReLU(inplace=True)),
+            ("conv4", Conv2d(wide(384), wide(384), 3, padding=1, groups=groups)),       # 384 x 13 x 13
+            ("relu4", ReLU(inplace=True)),
+            ("conv5", Conv2d(wide(384), wide(256), 3, padding=1, groups=groups)),       # 256 x 13 x 13
+            ("relu5", ReLU(inplace=True)),
+            ("pool5", MaxPool2d(3, stride=2)),                                          # 256 x 6 x 6
+            ("flatten", Flatten()),                                                     # 9216
+        ]
+    )  # fmt: skip
+    (flat,) = features.output_shape((3, input_size, input_size))
+    classifier = [
+        ("fc6", Linear(flat, wide(4096))),
+        ("relu6", ReLU(inplace=True)),
+        ("dropout6", Dropout(dropout)),
+        ("fc7", Linear(wide(4096), wide(4096))),
+        ("relu7", ReLU(inplace=True)),
+        ("dropout7", Dropout(dropout)),
+        ("fc8", Linear(wide(4096), num_classes)),
+    ]
+    net = Sequential([*features.layers.items(), *classifier])
+    if initialization == "paper":
+        initialize(net, seed, std=0.01, ones=BIASES_OF_ONE)
+    else:
+        initialize(net, seed)
+    for name in ("dropout6", "dropout7"):
+        net[name].seed = seed
+    return net

@@ -1,0 +1,190 @@
+"""Sequential, a chain of named layers that is itself a layer, and the summary of a network."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tinynet.layers.layer import Layer, Shape
+
+
+class Sequential(Layer):
+    """Layers one after the other: Sequential([("conv1", Conv2d(3, 96, 11, stride=4)), ("relu1", ReLU()), ...]).
+
+    net["conv1"] is a layer by name, and iterating gives the layers in order. Names are unique; a layer has one place.
+    params and grads are views of the layers' own, under full names such as "conv1.weight"; write into the arrays, or
+    into `net["conv1"].params`. needs_dx=True makes backward return the gradient of the net's input, which is left out
+    by default.
+    """
+
+    def __init__(self, layers: Sequence[tuple[str, Layer]], needs_dx: bool = False):
+        # Layer.__init__ is not called: a chain has no memory of its own, and its params and grads are its layers'
+        self.layers: dict[str, Layer] = {}
+        for name, layer in layers:
+            if not isinstance(name, str) or not name or "." in name:
+                raise ValueError(f"Sequential: a layer's name must be a word without dots, got {name!r}")
+            if not isinstance(layer, Layer):
+                raise TypeError(f"Sequential: expected a layer under the name {name!r}, got {type(layer).__name__}")
+            if name in self.layers:
+                raise ValueError(f"Sequential: two layers are named {name!r}")
+            if any(layer is other for other in self.layers.values()):
+                raise ValueError(f"Sequential: the layer {name!r} has another place in the net already")
+            self.layers[name] = layer
+        if not self.layers:
+            raise ValueError("Sequential: expected at least one layer, got none")
+        self.rename("")
+        for layer in self.layers.values():
+            layer.needs_dx = True
+        self.needs_dx = needs_dx
+
+    # ---- the chain as a layer ----
+
+    @property
+    def needs_dx(self) -> bool:
+        """Whether backward returns the input's gradient: the first layer's answer is the net's."""
+        return next(iter(self)).needs_dx
+
+    @needs_dx.setter
+    def needs_dx(self, value: bool) -> None:
+        next(iter(self)).needs_dx = value
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the optimizer updates any of the layers; setting it sets all of them."""
+        return any(layer.trainable for layer in self)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self:
+            layer.trainable = value
+
+    @property
+    def params(self) -> dict:
+        return {self._inner(name): layer.params[key] for name, layer, key in self.parameters()}
+
+    @property
+    def grads(self) -> dict:
+        return {self._inner(name): layer.grads[key] for name, layer, key in self.parameters()}
+
+    def _inner(self, full_name: str) -> str:
+        return full_name.removeprefix(f"{self.name}.")
+
+    def parameters(self) -> list[tuple[str, Layer, str]]:
+        return [parameter for layer in self for parameter in layer.parameters()]
+
+    def rename(self, name: str) -> None:
+        self.name = name
+        for inner, layer in self.layers.items():
+            layer.rename(f"{name}.{inner}" if name else inner)
+
+    def set_step(self, step: int) -> None:
+        for layer in self:
+            layer.set_step(step)
+
+    def astype(self, dtype) -> "Sequential":
+        for layer in self:
+            layer.astype(dtype)
+        return self
+
+    def _output_shape(self, shape: tuple) -> Shape:
+        for layer in self:
+            shape = (shape[0], *layer._output_shape(shape))
+        return shape[1:]
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return self.summary(input_shape).multiply_adds
+
+    def forward(self, x, train: bool = False):
+        for layer in self:
+            x = layer.forward(x, train)
+        return x
+
+    def backward(self, dy):
+        for layer in reversed(self.layers.values()):
+            dy = layer.backward(dy)
+        return dy
+
+    # ---- the chain as a container ----
+
+    def __getitem__(self, name: str) -> Layer:
+        if name not in self.layers:
+            raise KeyError(f"no layer named {name!r}: this net has {', '.join(self.layers)}")
+        return self.layers[name]
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers.values())
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __repr__(self) -> str:
+        width = max(map(len, self.layers))
+        return "\n".join(f"{name:{width}}  {layer!r}" for name, layer in self.layers.items())
+
+    def summary(self, input_shape: Shape) -> "Summary":
+        """What each layer makes of an image of `input_shape` (C, H, W), computed before any data."""
+        rows = []
+        for name, layer in self.layers.items():
+            output_shape = layer.output_shape(input_shape)
+            if isinstance(layer, Sequential):
+                inner = layer.summary(input_shape).rows
+                rows += [SummaryRow(f"{name}.{row.name}", *row.values()[1:]) for row in inner]
+            else:
+                parameters = sum(math.prod(parameter.shape) for parameter in layer.params.values())
+                work = layer.multiply_adds(input_shape)
+                rows.append(SummaryRow(name, repr(layer), output_shape, parameters, work, 4 * math.prod(output_shape)))
+            input_shape = output_shape
+        return Summary(rows)
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One layer of a summary. Multiply-adds and bytes (of the float32 output) are per image."""
+
+    name: str
+    layer: str
+    output_shape: Shape
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+
+    def values(self) -> tuple:
+        return self.name, self.layer, self.output_shape, self.parameters, self.multiply_adds, self.activation_bytes
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The layers of a network with their sizes; `str` is the table, the totals are attributes."""
+
+    rows: list[SummaryRow]
+
+    @property
+    def parameters(self) -> int:
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of the forward pass of one image."""
+        return sum(row.multiply_adds for row in self.rows)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Of all layers' float32 outputs for one image."""
+        return sum(row.activation_bytes for row in self.rows)
+
+    def __str__(self) -> str:
+        head = ("name", "layer", "output", "parameters", "multiply-adds", "bytes/image")
+        total = ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}", f"{self.activation_bytes:,}")
+        body = [
+            (row.name, row.layer, " x ".join(map(str, row.output_shape)), *(f"{n:,}" for n in row.values()[3:]))
+            for row in self.rows
+        ]
+        widths = [max(len(line[column]) for line in (head, *body, total)) for column in range(len(head))]
+
+        def line(cells: tuple[str, ...]) -> str:
+            pairs = list(zip(cells, widths, strict=True))
+            return "  ".join([f"{c:<{w}}" for c, w in pairs[:3]] + [f"{c:>{w}}" for c, w in pairs[3:]])
+
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        return "\n".join([line(head), rule, *map(line, body), rule, line(total)])
+
+    __repr__ = __str__

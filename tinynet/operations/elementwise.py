@@ -1,0 +1,104 @@
+"""Activations, dropout and softmax on batch-last arrays, and the copy that brings an array into batch-last memory.
+
+All arrays of a call are C-contiguous and of one shape, unless stated.
+"""
+
+from tinynet.backend import xp
+from tinynet.execution import run, run_flat, scratch, tiles
+
+
+def copy(x, out) -> None:
+    """out = x, whatever the memory order of x: cut along the first axis, which neither of the two runs along."""
+
+    def task(tile: slice) -> None:
+        out[tile] = x[tile]
+
+    run(task, tiles(out.shape[0], out[0].nbytes))
+
+
+def relu_forward(x, y) -> None:
+    """y = max(x, 0); y may be x itself."""
+    run_flat(lambda x, y: xp.maximum(x, 0, out=y), x, y)
+
+
+def relu_backward(y, dy, dx) -> None:
+    """dx = dy where y > 0, else 0; dx may be dy itself."""
+
+    def task(y, dy, dx) -> None:
+        positive = scratch("positive", y.shape, bool)
+        xp.greater(y, 0, out=positive)
+        xp.multiply(dy, positive, out=dx)
+
+    run_flat(task, y, dy, dx)
+
+
+def tanh_forward(x, y) -> None:
+    """y = tanh(x)."""
+    run_flat(lambda x, y: xp.tanh(x, out=y), x, y)
+
+
+def tanh_backward(y, dy, dx) -> None:
+    """dx = dy * (1 - y^2)."""
+
+    def task(y, dy, dx) -> None:
+        slope = scratch("slope", y.shape, y.dtype)
+        xp.multiply(y, y, out=slope)
+        xp.subtract(1, slope, out=slope)
+        xp.multiply(dy, slope, out=dx)
+
+    run_flat(task, y, dy, dx)
+
+
+def sigmoid_forward(x, y) -> None:
+    """y = 1 / (1 + exp(-x)), written as (1 + tanh(x / 2)) / 2, which never overflows."""
+
+    def task(x, y) -> None:
+        xp.multiply(x, 0.5, out=y)
+        xp.tanh(y, out=y)
+        y += 1
+        y *= 0.5
+
+    run_flat(task, x, y)
+
+
+def sigmoid_backward(y, dy, dx) -> None:
+    """dx = dy * y * (1 - y)."""
+
+    def task(y, dy, dx) -> None:
+        slope = scratch("slope", y.shape, y.dtype)
+        xp.subtract(1, y, out=slope)
+        slope *= y
+        xp.multiply(dy, slope, out=dx)
+
+    run_flat(task, y, dy, dx)
+
+
+def masked_scale(x, mask, scale: float, y) -> None:
+    """y = scale * x where `mask` (bool) holds, else 0: dropout's forward and its backward pass."""
+
+    def task(x, mask, y) -> None:
+        xp.multiply(x, mask, out=y)
+        if scale != 1:
+            y *= scale
+
+    run_flat(task, x, mask, y)
+
+
+def scaled(x, scale: float, y) -> None:
+    """y = scale * x."""
+    run_flat(lambda x, y: xp.multiply(x, scale, out=y), x, y)
+
+
+def softmax_forward(x, y) -> None:
+    """y = exp(x) / sum(exp(x)) along the first axis, shifted by the maximum so that it cannot overflow."""
+    xp.subtract(x, x.max(axis=0), out=y)
+    xp.exp(y, out=y)
+    y /= y.sum(axis=0)
+
+
+def softmax_backward(y, dy, dx) -> None:
+    """dx = y * (dy - sum(dy * y)), the sum along the first axis."""
+    xp.multiply(dy, y, out=dx)
+    total = dx.sum(axis=0)
+    xp.subtract(dy, total, out=dx)
+    dx *= y

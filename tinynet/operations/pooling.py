@@ -1,0 +1,132 @@
+"""Max-pooling and average pooling over overlapping windows, (C, H, W, N) to (C, H', W', N), forward and backward.
+
+A rectangular window's maximum and sum are separable: first along each row, then down the columns of the result. That
+takes kh + kw passes in place of kh * kw, and the backward pass retraces the same two steps.
+"""
+
+import numpy as np
+
+from tinynet.backend import to_device, xp
+from tinynet.execution import run, scratch, tiles
+from tinynet.operations.window import Window, along
+
+
+def _channel_tiles(x) -> list[slice]:
+    return tiles(x.shape[0], x[0].nbytes)
+
+
+def _row_buffer(name: str, x, horizontal: Window):
+    """Scratch for x (C, H, W, N) pooled along its rows only: (C, H, W', N)."""
+    return scratch(name, (*x.shape[:2], horizontal.output, x.shape[3]), x.dtype)
+
+
+# ---- maximum ----
+
+
+def _window_max(x, window: Window, axis: int, y) -> None:
+    """The maximum of x along `axis` over every position of the window; padding never wins."""
+    for offset in range(window.kernel):
+        outputs, inputs = window.overlap(offset)
+        if offset == 0 and outputs == slice(0, window.output):
+            y[...] = x[along(axis, inputs)]
+            continue
+        if offset == 0:
+            y[...] = -xp.inf
+        target = y[along(axis, outputs)]
+        xp.maximum(target, x[along(axis, inputs)], out=target)
+
+
+def _route(x, y, dy, window: Window, axis: int, dx) -> None:
+    """Adds each dy to the first x of its window that equals the window's maximum y."""
+    dx[...] = 0
+    unclaimed = scratch("unclaimed", y.shape, bool)
+    unclaimed[...] = True
+    for offset in range(window.kernel):
+        outputs, inputs = (along(axis, part) for part in window.overlap(offset))
+        waiting, target = unclaimed[outputs], dx[inputs]
+        wins = scratch("wins", waiting.shape, bool)
+        xp.equal(x[inputs], y[outputs], out=wins)
+        wins &= waiting
+        waiting ^= wins
+        gradient = scratch("gradient", target.shape, dx.dtype)
+        xp.multiply(dy[outputs], wins, out=gradient)
+        target += gradient
+
+
+def max_pool_forward(x, vertical: Window, horizontal: Window, y) -> None:
+    """y = the largest x of each window."""
+
+    def task(tile: slice) -> None:
+        rows = _row_buffer("rows", x[tile], horizontal)
+        _window_max(x[tile], horizontal, 2, rows)
+        _window_max(rows, vertical, 1, y[tile])
+
+    run(task, _channel_tiles(x))
+
+
+def max_pool_backward(x, y, dy, vertical: Window, horizontal: Window, dx) -> None:
+    """dx: each dy goes to the x that was its window's maximum, and to the first in row order where several were equal.
+
+    The first row whose maximum equals y, and in that row the first x that equals the row's maximum, is the first in
+    row order. Windows that overlap add up.
+    """
+
+    def task(tile: slice) -> None:
+        rows = _row_buffer("rows", x[tile], horizontal)
+        _window_max(x[tile], horizontal, 2, rows)
+        drows = _row_buffer("drows", x[tile], horizontal)
+        _route(rows, y[tile], dy[tile], vertical, 1, drows)
+        _route(x[tile], rows, drows, horizontal, 2, dx[tile])
+
+    run(task, _channel_tiles(x))
+
+
+# ---- average ----
+
+
+def _window_sum(x, window: Window, axis: int, y) -> None:
+    y[...] = 0
+    for offset in range(window.kernel):
+        outputs, inputs = window.overlap(offset)
+        y[along(axis, outputs)] += x[along(axis, inputs)]
+
+
+def _spread(dy, window: Window, axis: int, dx) -> None:
+    """The transpose of _window_sum: every x of a window receives the window's dy."""
+    dx[...] = 0
+    for offset in range(window.kernel):
+        outputs, inputs = window.overlap(offset)
+        dx[along(axis, inputs)] += dy[along(axis, outputs)]
+
+
+def _inverse_counts(vertical: Window, horizontal: Window, include_padding: bool, dtype):
+    """1 / (positions in each window), (H', W', 1)."""
+    counts = np.outer(vertical.counts(include_padding), horizontal.counts(include_padding))
+    return to_device((1 / counts).astype(dtype)[:, :, None])
+
+
+def avg_pool_forward(x, vertical: Window, horizontal: Window, include_padding: bool, y) -> None:
+    """y = the mean of each window; padding counts as zeros with `include_padding`, and not at all without."""
+    inverse = _inverse_counts(vertical, horizontal, include_padding, x.dtype)
+
+    def task(tile: slice) -> None:
+        rows = _row_buffer("rows", x[tile], horizontal)
+        _window_sum(x[tile], horizontal, 2, rows)
+        _window_sum(rows, vertical, 1, y[tile])
+        y[tile] *= inverse
+
+    run(task, _channel_tiles(x))
+
+
+def avg_pool_backward(dy, vertical: Window, horizontal: Window, include_padding: bool, dx) -> None:
+    """dx: every x receives dy / (positions in the window) from each window that holds it."""
+    inverse = _inverse_counts(vertical, horizontal, include_padding, dx.dtype)
+
+    def task(tile: slice) -> None:
+        share = scratch("share", dy[tile].shape, dx.dtype)
+        xp.multiply(dy[tile], inverse, out=share)
+        drows = _row_buffer("drows", dx[tile], horizontal)
+        _spread(share, vertical, 1, drows)
+        _spread(drows, horizontal, 2, dx[tile])
+
+    run(task, _channel_tiles(dx))

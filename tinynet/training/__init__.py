@@ -1,0 +1,18 @@
+"""The loop, evaluation, checkpoints and the log."""
+
+from tinynet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from tinynet.training.loop import EpochState, NonFiniteLossError, evaluate, train_epoch
+from tinynet.training.progress import Progress, append_json_line, duration
+
+__all__ = [
+    "Checkpoint",
+    "EpochState",
+    "NonFiniteLossError",
+    "Progress",
+    "append_json_line",
+    "duration",
+    "evaluate",
+    "load_checkpoint",
+    "save_checkpoint",
+    "train_epoch",
+]

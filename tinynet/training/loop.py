@@ -1,0 +1,123 @@
+"""One epoch of training, and evaluation. When to do which, and what becomes of the results, is a script's business."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tinynet.backend import to_host
+from tinynet.data.loader import Batch, Loader
+from tinynet.training.metrics import Running, ranks
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss of a step is not a number or infinite; the weights are as they were before the step."""
+
+
+@dataclass
+class EpochState(Running):
+    """How an epoch goes: the running errors, and where the time went, in seconds."""
+
+    batches: int = 0
+    waiting: float = 0.0  # for the loader
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / max(self.seconds, 1e-9)
+
+    @property
+    def waiting_share(self) -> float:
+        """The share of the time that was spent waiting for images, 0..1."""
+        return self.waiting / max(self.seconds, 1e-9)
+
+
+def _timed(batches: Iterable[Batch], state: EpochState) -> Iterator[Batch]:
+    """The batches, with the time that each was waited for added to the state."""
+    iterator = iter(batches)
+    while True:
+        before = time.perf_counter()
+        batch = next(iterator, None)
+        state.waiting += time.perf_counter() - before
+        if batch is None:
+            return
+        yield batch
+        state.batches += 1
+
+
+def train_epoch(
+    net,
+    loss,
+    optimizer,
+    loader: Loader,
+    prepare: Callable[[Batch], object],
+    epoch: int,
+    report: Callable[[EpochState], None] = lambda state: None,
+) -> EpochState:
+    """Trains on every batch of epoch number `epoch` once; `report` is called after each step.
+
+    The step's number, epoch * batches + batch, names the random streams: it is all that dropout depends on.
+    NonFiniteLossError, before the update, for a loss that is not finite.
+    """
+    state = EpochState()
+    for batch in _timed(loader.epoch(epoch), state):
+        step = epoch * len(loader) + state.batches
+        net.set_step(step)
+        x = prepare(batch)
+        logits = net.forward(x, train=True)
+        value = loss.forward(logits, batch.labels)
+        if not math.isfinite(value):
+            raise NonFiniteLossError(
+                f"step {step} (epoch {epoch + 1}, batch {state.batches + 1} of {len(loader)}): the loss is {value};"
+                f" the weights are as before the step. {_first_non_finite(net, x)}"
+            )
+        net.backward(loss.backward())
+        optimizer.step()
+        state.add(value, ranks(logits, batch.labels))
+        report(state)
+    return state
+
+
+def _first_non_finite(net, x) -> str:
+    """Says where values that are not finite first stand: in the input, a parameter, or the output of a layer."""
+    if not np.isfinite(to_host(x)).all():
+        return "The input holds values that are not finite."
+    for name, parameter in net.params.items():
+        if not np.isfinite(to_host(parameter)).all():
+            return f"{name} holds values that are not finite: a smaller learning rate may help."
+    for layer in net:
+        x = layer.forward(x)
+        if not np.isfinite(to_host(x)).all():
+            return f"The first output that is not finite is that of {layer.name}."
+    return "The net's output is finite: the loss overflowed."
+
+
+def evaluate(
+    net,
+    loader: Loader,
+    prepare: Callable[[Batch], object],
+    report: Callable[[EpochState], None] = lambda state: None,
+) -> EpochState:
+    """Loss and errors over all images of the loader, from the mean softmax over its views (paper, section 4.1)."""
+    state = EpochState()
+    for batch in _timed(loader.epoch(), state):
+        probabilities = _softmax(to_host(net.forward(prepare(batch))).astype(np.float64))
+        probabilities = probabilities.reshape(len(batch.labels), batch.views, -1).mean(axis=1)  # (N, classes)
+        right = probabilities[np.arange(len(batch.labels)), batch.labels]
+        value = float(-np.log(np.maximum(right, 1e-300)).mean())
+        if not math.isfinite(value):
+            raise NonFiniteLossError(f"evaluation, batch {state.batches + 1} of {len(loader)}: the loss is {value}")
+        state.add(value, ranks(probabilities, batch.labels))
+        report(state)
+    return state
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
