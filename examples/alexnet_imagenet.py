@@ -14,8 +14,7 @@ from pathlib import Path
 
 import tinynet
 from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models, plots
-from tinynet.data import Loader, measure, open_dataset
-from tinynet.data.prepare import Prepare
+from tinynet.data import Loader, Prepare, measure, open_dataset
 from tinynet.data.synthetic import make_dataset
 from tinynet.training import (
     NonFiniteLossError,
@@ -30,7 +29,9 @@ from tinynet.training import (
 
 # What an option is when it is not given: with --data the paper's values, without it those of the small drawn data set.
 PAPER = {"width": 1.0, "resize": 256, "crop": 227, "init": "paper", "batch_size": 128, "epochs": 90, "lr": 0.01}
-DRAWN = {"width": 0.25, "resize": 104, "crop": 91, "init": "he", "batch_size": 32, "epochs": 20, "lr": 0.01}
+PAPER |= {"lr_scheduler": "plateau", "lr_step_size": 30}
+DRAWN = {"width": 0.25, "resize": 96, "crop": 83, "init": "he", "batch_size": 32, "epochs": 16, "lr": 0.01}
+DRAWN |= {"lr_scheduler": "step", "lr_step_size": 12}
 NETWORK = ("width", "groups", "order", "init", "dropout", "resize", "crop", "seed")  # options that a checkpoint fixes
 
 
@@ -51,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     net.add_argument("--width", type=float, help=f"multiplies kernels and neurons {default('width')}")
     net.add_argument("--groups", type=int, help="towers, 2 as in the paper or 1 (default: 2)")
     net.add_argument("--order", choices=["paper", "caffenet"], help="normalise, then pool, or the other way round")
-    net.add_argument("--init", choices=["paper", "he"], help=f"weights; he scales pixels to unit variance {default('init')}")
+    net.add_argument("--init", choices=["paper", "he"], help=f"weights; he scales pixels too {default('init')}")
     net.add_argument("--dropout", type=float, help="probability in fc6 and fc7 (default: 0.5)")
     net.add_argument("--resize", type=int, help=f"images are cut to this square first {default('resize')}")
     net.add_argument("--crop", type=int, help=f"the net's input, cropped from it {default('crop')}")
@@ -62,9 +63,9 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument("--lr", type=float, help=f"learning rate at the start {default('lr')}")
     run.add_argument("--momentum", type=float, default=0.9, help="(default: 0.9)")
     run.add_argument("--weight-decay", type=float, default=0.0005, help="(default: 0.0005)")
-    run.add_argument("--lr-scheduler", choices=["plateau", "step"], default="plateau", help="(default: plateau)")
+    run.add_argument("--lr-scheduler", choices=["plateau", "step"], help=default("lr_scheduler"))
     run.add_argument("--patience", type=int, default=5, help="plateau: epochs without a lower error (default: 5)")
-    run.add_argument("--lr-step-size", type=int, default=30, help="step: epochs between divisions (default: 30)")
+    run.add_argument("--lr-step-size", type=int, help=f"step: epochs between divisions {default('lr_step_size')}")
     run.add_argument("--lr-divisor", type=float, default=10, help="what the rate is divided by (default: 10)")
     run.add_argument("--colour-noise", type=float, default=0.1, help="of the paper's section 4.1 (default: 0.1)")
     args = parser.parse_args()
@@ -72,6 +73,8 @@ def parse_arguments() -> argparse.Namespace:
     fixed = {"groups": 2, "order": "paper", "dropout": 0.5, "seed": 0} | (PAPER if args.data else DRAWN)
     if args.test_only and not args.resume:
         parser.error("--test-only needs --resume FILE, the checkpoint to evaluate")
+    if args.epochs is not None and args.epochs < 1:
+        parser.error(f"--epochs {args.epochs}: expected 1 or more")
     args.checkpoint = load_checkpoint(args.resume) if args.resume else None
     if args.checkpoint:  # the network is the checkpoint's; an option that says otherwise is a mistake
         saved = args.checkpoint.settings
@@ -112,7 +115,8 @@ def main() -> None:
 
     # ---- data ----
     data = open_data(args)
-    print(f"{len(data.train):,} training and {len(data.val):,} validation images, {len(data.classes)} classes: {data.root}")
+    counts = f"{len(data.train):,} training and {len(data.val):,} validation images"
+    print(f"{data.root}: {len(data.classes)} classes, {counts}")
     if args.checkpoint:
         statistics = args.checkpoint.statistics
     else:

@@ -62,7 +62,8 @@ def check_layer(
             if not _writes_in_place(layer):
                 check.require(_same(given_x, x), "x was written to")
                 check.require(_same(given_dy, dy), "dy was written to")
-        check.require(("x" in gradients[0]) == layer.needs_dx, f"needs_dx is {layer.needs_dx}, but dx came otherwise")
+        returned = "a dx" if "x" in gradients[0] else "no dx"
+        check.require((returned == "a dx") == layer.needs_dx, f"needs_dx is {layer.needs_dx}, but there is {returned}")
         arrays = _arrays(layer, x)
         for name, array in arrays.items():
             check.require_like(f"gradient of {name}", gradients[0][name], array.shape)

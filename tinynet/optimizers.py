@@ -80,6 +80,10 @@ class StepSchedule:
     every: int
     factor: float = 10.0
 
+    def __post_init__(self):
+        if self.every < 1 or self.factor <= 0:
+            raise ValueError(f"StepSchedule: expected every >= 1 and factor > 0, got {self.every} and {self.factor}")
+
     def __call__(self, lr: float, errors: Sequence[float]) -> float:
         """The rate of the next epoch, for the first one's `lr` and the validation errors of the epochs so far."""
         return lr / self.factor ** (len(errors) // self.every)
@@ -96,6 +100,13 @@ class PlateauSchedule:
     patience: int = 5
     factor: float = 10.0
     times: int = 3
+
+    def __post_init__(self):
+        if self.patience < 1 or self.factor <= 0 or self.times < 0:
+            raise ValueError(
+                f"PlateauSchedule: expected patience >= 1, factor > 0 and times >= 0,"
+                f" got {self.patience}, {self.factor} and {self.times}"
+            )
 
     def divisions(self, errors: Sequence[float]) -> int:
         """How often the rate has been divided after the epochs with these validation errors."""

@@ -113,7 +113,8 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
         for group, segment in share:
             columns = _im2col(x[group], geometry, segment)
             if group not in sums:
-                sums[group] = scratch(f"dweight of group {group}", dweight.shape[1:], dweight.dtype)
+                # not scratch: a quick thread may take a second share before this one's sum has been used
+                sums[group] = xp.empty(dweight.shape[1:], dweight.dtype)
                 xp.matmul(dy[group][:, segment.pixels], columns.T, out=sums[group])
             else:
                 product = scratch("dweight of tile", dweight.shape[1:], dweight.dtype)

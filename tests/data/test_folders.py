@@ -1,0 +1,130 @@
+"""Opening data sets in ImageNet's folder layout: which files and folders count, and what the errors say."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinynet.data import DataError, FolderSplit, open_dataset
+
+
+def write_image(path, colour="red"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), colour).save(path, "PNG")
+
+
+@pytest.fixture
+def root(tmp_path):
+    for split in ("train", "val"):
+        for name in ("dog", "cat"):
+            write_image(tmp_path / split / name / "1.png")
+    return tmp_path
+
+
+def test_classes_are_sorted_and_labels_are_their_positions(root):
+    write_image(root / "train" / "ant" / "b.jpg")
+    write_image(root / "train" / "ant" / "a.jpg")
+    data = open_dataset(str(root))
+    assert data.root == root and data.classes == data.train.classes == data.val.classes == (
+        "ant",
+        "cat",
+        "dog",
+    )
+    assert data.train.labels.tolist() == [0, 0, 1, 2] and data.train.labels.dtype == np.int64
+    assert [path.removeprefix(str(root / "train")) for path in data.train.paths] == [
+        "/ant/a.jpg",
+        "/ant/b.jpg",
+        "/cat/1.png",
+        "/dog/1.png",
+    ]
+    assert data.val.labels.tolist() == [1, 2]  # a class may be missing from the validation set
+    assert data.train.name(2) == str(root / "train" / "cat" / "1.png")
+    assert len(data.train) == 4
+
+
+def test_load_decodes_and_cuts(root):
+    image = np.arange(10 * 14 * 3, dtype=np.uint8).reshape(10, 14, 3)
+    Image.fromarray(image).save(root / "train" / "cat" / "0.png")
+    np.testing.assert_array_equal(open_dataset(root).train.load(0, 10), image[:, 2:12])
+
+
+def test_suffixes_hidden_and_stray_files(root):
+    folder = root / "train" / "cat"
+    for name in ("2.JPEG", "3.jpg", "4.jpeg", "5.PNG", "6.Jpg"):
+        write_image(folder / name)
+    for name in (".DS_Store", "._2.jpg", "notes.txt", "7.gif", "8.jpg.part"):
+        (folder / name).write_bytes(b"x")
+    (folder / "folder.jpg").mkdir()
+    (root / "train" / "list.txt").write_text("x")
+    write_image(root / "train" / ".hidden" / "1.jpg")
+    data = open_dataset(root)
+    assert [data.train.name(i).rsplit("/", 1)[1] for i in range(6)] == [
+        "1.png",
+        "2.JPEG",
+        "3.jpg",
+        "4.jpeg",
+        "5.PNG",
+        "6.Jpg",
+    ]
+    assert data.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["valid", "validation"])
+def test_other_names_of_the_validation_folder(root, name):
+    (root / "val").rename(root / name)
+    assert len(open_dataset(root).val) == 2
+
+
+def raises(message):
+    return pytest.raises(DataError, match=re.escape(message))
+
+
+def test_errors_about_folders(tmp_path, root):
+    with raises("nowhere: looked for a folder, found nothing of that name"):
+        open_dataset(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("x")
+    with raises("file: looked for a folder, found a file"):
+        open_dataset(tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    with raises("found an empty folder"):
+        open_dataset(tmp_path / "empty")
+    with raises("looked for the folders train and val (or valid, or validation)"):
+        open_dataset(root / "train")
+    with raises("found cat/, dog/"):
+        open_dataset(root / "train")
+    (root / "val").rename(root / "test")
+    with raises("found empty/, file, test/, train/"):
+        open_dataset(root)
+    (root / "test").rename(root / "val")
+    (root / "train").rename(root / "training")
+    with raises("found empty/, file, training/, val/"):
+        open_dataset(root)
+
+
+def test_errors_about_classes(root):
+    (root / "train" / "bee").mkdir()
+    (root / "train" / "eel").mkdir()
+    (root / "train" / "eel" / "notes.txt").write_text("x")
+    with raises("train: 2 of 4 classes have no image (.jpeg, .jpg, .png): bee, eel"):
+        open_dataset(root)
+    (root / "train" / "bee").rmdir()
+    write_image(root / "train" / "eel" / "1.jpg")
+    for number in range(10):
+        write_image(root / "val" / f"x{number}" / "1.jpg")
+    with raises(
+        "10 of 12 classes are not among the 3 of the training set: x0, x1, x2, x3, x4, x5, x6, x7 and 2 more"
+    ):
+        open_dataset(root)
+
+
+def test_images_without_class_folders(root):
+    write_image(root / "flat" / "1.jpg")
+    with raises("flat: looked for a folder per class, found 1.jpg"):
+        FolderSplit(root / "flat")
+
+
+def test_an_unreadable_image_is_named(root):
+    (root / "train" / "cat" / "0.jpg").write_bytes(b"not an image")
+    with raises("cat/0.jpg: expected a JPEG or PNG image"):
+        open_dataset(root).train.load(0, 8)

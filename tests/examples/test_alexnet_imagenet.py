@@ -1,0 +1,97 @@
+"""The main job, started as a user starts it, on a small data set of drawn JPEG files."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tinynet.data.synthetic import make_dataset
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "alexnet_imagenet.py"
+SMALL = ["--width", "0.06", "--resize", "72", "--crop", "67", "--init", "he", "--batch-size", "16", "--workers", "1"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("images") / "drawn"
+    return make_dataset(root, size=72, classes=3, train_per_class=12, val_per_class=4)
+
+
+def run(folder: Path, *options) -> subprocess.CompletedProcess:
+    command = [sys.executable, SCRIPT, *map(str, options)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def test_train_resume_and_test(data, tmp_path):
+    whole = run(tmp_path, "--data", data, *SMALL, "--epochs", 3, "--output-dir", "whole")
+    assert whole.returncode == 0, whole.stderr
+    assert "3 classes, 36 training and 12 validation images" in whole.stdout
+    assert len(re.findall(r"^epoch .*/3  train: loss .* validation: .* images/s", whole.stdout, re.M)) == 3
+    assert {path.name for path in (tmp_path / "whole").iterdir()} >= {
+        "weights.safetensors", "checkpoint.safetensors", "log.jsonl",
+    }  # fmt: skip
+    log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in log] == [1, 2, 3]
+
+    first = run(tmp_path, "--data", data, *SMALL, "--epochs", 1, "--output-dir", "parts")
+    assert first.returncode == 0, first.stderr
+    checkpoint = tmp_path / "parts" / "checkpoint.safetensors"
+    second = run(tmp_path, "--data", data, "--resume", checkpoint, "--epochs", 3, "--output-dir", "parts")
+    assert second.returncode == 0, second.stderr
+    one, other = (safetensors.numpy.load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert len((tmp_path / "parts" / "log.jsonl").read_text().splitlines()) == 3
+
+    tested = run(tmp_path, "--data", data, "--resume", checkpoint, "--test-only")
+    assert tested.returncode == 0, tested.stderr
+    figures = re.findall(r"^Validation, .*$", tested.stdout, re.M)
+    assert len(figures) == 2 and figures == re.findall(r"^Validation, .*$", whole.stdout, re.M)
+
+    other_width = run(tmp_path, "--data", data, "--resume", checkpoint, "--width", 0.5)
+    assert other_width.returncode == 2 and "--width 0.5: the checkpoint was made with 0.06" in other_width.stderr
+
+
+def test_a_run_never_writes_over_an_earlier_one(data, tmp_path):
+    for _ in range(2):
+        assert run(tmp_path, "--data", data, *SMALL, "--epochs", 1).returncode == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["alexnet-drawn-1", "alexnet-drawn-2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "nowhere"], "error: .*nowhere"),
+        (["--data", "."], "error: .*train"),
+        (["--test-only"], "--test-only needs --resume"),
+        (["--resume", "nothing.safetensors"], "nothing.safetensors: no such file"),
+        (["--widht", "0.5"], "unrecognized arguments: --widht"),
+        (["--epochs", "0"], "--epochs 0: expected 1 or more"),
+        (["--init", "xavier"], "invalid choice: 'xavier'"),
+    ],
+)
+def test_mistakes_are_told(tmp_path, options, message):
+    result = run(tmp_path, *options)
+    assert result.returncode
+    assert re.search(message, result.stderr) and "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--crop", "300"], "crop"),
+        (["--crop", "50", "--resize", "64"], "pool5: a kernel of 3 x 3 does not fit"),
+        (["--lr", "-1"], "lr"),
+        (["--width", "0"], "width"),
+        (["--lr", "1e9"], "the loss is"),
+    ],
+)
+def test_mistakes_with_data_are_told(data, tmp_path, options, message):
+    result = run(tmp_path, "--data", data, *SMALL, "--epochs", 1, *options)
+    assert result.returncode
+    assert re.search(f"^error: .*{message}", result.stderr, re.M) and "Traceback" not in result.stderr

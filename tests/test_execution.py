@@ -1,0 +1,93 @@
+"""Tiles, threads and lasting memory."""
+
+import copy
+import threading
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+from tinynet import execution
+from tinynet.backend import to_host, xp
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 1000])
+@pytest.mark.parametrize("bytes_each", [1, 4096, 10**9])
+def test_tiles_cover_everything_once(length, bytes_each):
+    tiles = execution.tiles(length, bytes_each, 2**16)
+    assert [i for tile in tiles for i in range(tile.start, tile.stop)] == list(range(length))
+    sizes = [tile.stop - tile.start for tile in tiles]
+    assert all(size == 1 or size * bytes_each <= 2**16 + bytes_each for size in sizes)
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_results_come_in_the_order_of_the_shares():
+    shares = execution.run_shares(list, list(range(11)))
+    assert [tile for share in shares for tile in share] == list(range(11))
+    assert len(shares) == min(11, execution.num_threads)
+
+
+def test_every_tile_runs_once():
+    seen = []
+    execution.run(seen.append, list(range(37)))
+    assert sorted(seen) == list(range(37))
+    execution.run(seen.append, [])
+    assert len(seen) == 37
+
+
+def test_an_error_in_any_share_is_raised_after_all_have_ended():
+    for bad in (0, 9):
+        ended = []
+
+        def task(tile, bad=bad, ended=ended):
+            if tile == bad:
+                raise ZeroDivisionError(str(tile))
+            ended.append(tile)
+
+        with pytest.raises(ZeroDivisionError, match=str(bad)):
+            execution.run(task, list(range(10)))
+        assert len(ended) >= 10 // 2 - 1
+
+
+def test_blas_is_held_to_one_thread_inside_and_given_back():
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = threads()
+        inside = []
+        execution.run(lambda tile: inside.extend(threads()), [0, 1, 2])
+        assert set(inside) <= {1}
+        with pytest.raises(ZeroDivisionError):
+            execution.run(lambda tile: 1 / 0, [0, 1])
+        assert threads() == before
+
+
+def test_run_flat_sees_every_element_once():
+    x = xp.arange(300_000, dtype=xp.float32).reshape(3, 100, 1000)
+    y = xp.empty_like(x)
+    execution.run_flat(lambda x, y: xp.multiply(x, 2, out=y), x, y)
+    assert np.array_equal(to_host(y), 2 * to_host(x))
+
+
+def test_memory_lasts_and_grows():
+    memory = execution.Memory()
+    large = memory.array("x", (4, 8), xp.float32)
+    assert memory.array("x", (4, 8), xp.float32) is large
+    small = memory.array("x", (4, 6), xp.float32)
+    assert small.shape == (4, 6) and small.flags.c_contiguous and np.shares_memory(to_host(small), to_host(large))
+    wide = memory.array("x", (4, 4), xp.float64)
+    assert wide.dtype == xp.float64 and np.shares_memory(to_host(wide), to_host(large))
+    assert memory.array("x", (40, 8), xp.float32).shape == (40, 8)
+    assert not np.shares_memory(to_host(memory.array("y", (4, 8), xp.float32)), to_host(wide))
+    assert not np.shares_memory(to_host(copy.deepcopy(memory).array("x", (4, 8), xp.float32)), to_host(wide))
+
+
+def test_scratch_belongs_to_one_thread():
+    mine = execution.scratch("x", (8,), xp.float32)
+    theirs = []
+    thread = threading.Thread(target=lambda: theirs.append(execution.scratch("x", (8,), xp.float32)))
+    thread.start()
+    thread.join()
+    assert execution.scratch("x", (8,), xp.float32) is mine
+    assert not np.shares_memory(to_host(mine), to_host(theirs[0]))

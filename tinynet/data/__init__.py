@@ -1,0 +1,41 @@
+"""The data room: where images come from and what becomes of them before the first layer.
+
+All of it runs on the host, with NumPy and Pillow, but for the last step, Prepare, which runs on the device.
+"""
+
+from tinynet.data.errors import DataError
+from tinynet.data.folders import Dataset, FolderSplit, Split, open_dataset
+from tinynet.data.loader import Batch, Loader
+from tinynet.data.prepare import Prepare
+from tinynet.data.preprocessing import (
+    colour_shift,
+    decode,
+    middle_crop,
+    random_crop,
+    shorter_side_crop,
+    ten_crops,
+    to_rgb,
+)
+from tinynet.data.statistics import Statistics, measure
+from tinynet.data.synthetic import make_dataset
+
+__all__ = [
+    "Batch",
+    "DataError",
+    "Dataset",
+    "FolderSplit",
+    "Loader",
+    "Prepare",
+    "Split",
+    "Statistics",
+    "colour_shift",
+    "decode",
+    "make_dataset",
+    "measure",
+    "middle_crop",
+    "open_dataset",
+    "random_crop",
+    "shorter_side_crop",
+    "ten_crops",
+    "to_rgb",
+]
