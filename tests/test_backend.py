@@ -37,11 +37,18 @@ def test_cupy_without_a_gpu_is_found_out_at_once(tmp_path):
     assert "a first product on the GPU failed (RuntimeError: cudaErrorInsufficientDriver)" in result.stderr
 
 
-@pytest.mark.parametrize("threads", ["0", "two", "-1", "1.5"])
+@pytest.mark.parametrize("threads", ["0", "two", "-1", "1.5", ""])
 def test_a_bad_number_of_threads_is_refused(threads):
-    result = start(TINYNET_NUM_THREADS=threads)
+    result = start(TINYNET_NUM_THREADS=threads, TINYNET_BACKEND="numpy")
     assert result.returncode
     assert f"TINYNET_NUM_THREADS={threads}: expected a whole number of threads" in result.stderr
+
+
+def test_the_number_of_threads():
+    command = "import tinynet.execution as execution; print(execution.num_threads)"
+    environment = {**os.environ, "TINYNET_NUM_THREADS": "3", "TINYNET_BACKEND": "numpy"}
+    result = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True)
+    assert result.stdout == "3\n"
 
 
 def test_host_arrays_cross_unchanged():

@@ -1,10 +1,9 @@
 """tinynet: AlexNet as it was in 2012, on NumPy and CuPy, every layer with its own forward and backward pass."""
 
-from tinynet import initializers, models
+from tinynet import gradient_check, initializers, models
 from tinynet.backend import BackendError
 from tinynet.data import DataError
-
-#GC from tinynet.gradient_check import GradientCheckError
+from tinynet.gradient_check import GradientCheckError
 from tinynet.interchange.weights import CheckpointError, load_weights, save_weights
 from tinynet.layers import (
     AvgPool2d,
@@ -34,6 +33,7 @@ __all__ = [
     "DataError",
     "Dropout",
     "Flatten",
+    "GradientCheckError",
     "Linear",
     "LocalResponseNorm",
     "MaxPool2d",
@@ -45,6 +45,7 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "StepSchedule",
     "Tanh",
+    "gradient_check",
     "initializers",
     "load_weights",
     "models",

@@ -5,6 +5,8 @@ equal values in a max-pooling window) has no derivative: choose inputs away from
 """
 
 import contextlib
+import math
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -41,7 +43,7 @@ def check_layer(
     GradientCheckError tells the parameter, the index and both numbers.
     """
     x = xp.array(x, dtype=xp.float64)
-    check = _Check(layer.name, step, relative, absolute)
+    check = _Check(layer.name or "network", step, relative, absolute)
 
     def forward(x):
         layer.set_step(0)  # the same dropout masks every time
@@ -95,9 +97,9 @@ def check_network(
 ) -> float:
     """Checks the gradient of the loss by every parameter, and by x if net.needs_dx; returns the largest difference.
 
-    x: (N, ...); labels: (N,); loss: forward(logits, labels) and backward(), by default SoftmaxCrossEntropy. samples: the
-    number of elements checked in each array, drawn from a named stream; None for all. Dropout is on, with the masks of
-    step 0 in every evaluation. The rest is as for `check_layer`.
+    x: (N, ...); labels: (N,); loss: forward(logits, labels) and backward(), by default SoftmaxCrossEntropy. samples:
+    how many elements of each array are checked, drawn from a named stream; None for all. Dropout is on, with the masks
+    of step 0 in every evaluation. The rest is as for `check_layer`.
     """
     x = xp.array(x, dtype=xp.float64)
     loss = SoftmaxCrossEntropy() if loss is None else loss
@@ -108,7 +110,7 @@ def check_network(
         return loss.forward(net.forward(xp.array(x), train=True), labels)
 
     def chosen(name: str, shape: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if samples is None or samples >= size:
             return np.ndindex(shape)
         flat = stream(seed, "gradient check", name).choice(size, samples, replace=False)
@@ -118,7 +120,7 @@ def check_network(
         evaluate()
         gradients = _copies(net, net.backward(loss.backward()))
         return max(
-            check.compare(name, array, gradients[name], evaluate, lambda high, low: high - low, chosen(name, array.shape))
+            check.compare(name, array, gradients[name], evaluate, operator.sub, chosen(name, array.shape))
             for name, array in _arrays(net, x).items()
         )
 

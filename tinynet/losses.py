@@ -21,11 +21,13 @@ class SoftmaxCrossEntropy:
         ValueError for shapes or labels that do not fit, TypeError for labels that are not integers.
         """
         self._probabilities = None
-        if not isinstance(logits, xp.ndarray) or logits.ndim != 2 or logits.dtype not in (xp.float32, xp.float64):
+        if not isinstance(logits, xp.ndarray) or logits.dtype not in (xp.float32, xp.float64):
             raise TypeError(
-                f"SoftmaxCrossEntropy: expected logits (N, classes) of float32 or float64,"
-                f" got {type(logits).__name__} {getattr(logits, 'shape', '')} {getattr(logits, 'dtype', '')}"
+                f"SoftmaxCrossEntropy: expected an array of logits of float32 or float64,"
+                f" got {type(logits).__name__} {getattr(logits, 'dtype', '')}"
             )
+        if logits.ndim != 2 or logits.size == 0:
+            raise ValueError(f"SoftmaxCrossEntropy: expected logits (N, classes), got {logits.shape}")
         count, classes = logits.shape
         labels = to_device(check_labels(labels, count, classes))
         shifted = logits.T - logits.max(axis=1)  # (classes, N)

@@ -1,0 +1,204 @@
+"""Sequential: a chain of layers, a container of them, itself a layer; and its summary."""
+
+import numpy as np
+import pytest
+from inputs import assert_close, normal, spread
+
+from tinynet import (
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Tanh,
+)
+from tinynet.backend import to_device, to_host
+from tinynet.gradient_check import check_layer, check_network
+from tinynet.optimizers import SGD
+
+
+def make_net(needs_dx: bool = False, **options) -> Sequential:
+    """4 x 7 x 6 to 3 logits."""
+    layers = [
+        ("conv1", Conv2d(4, 6, 3, groups=2)),
+        ("relu1", ReLU(**options)),
+        ("lrn1", LocalResponseNorm(3, alpha=0.5, groups=2)),
+        ("pool1", MaxPool2d(3, stride=2)),
+        ("flatten", Flatten()),
+        ("fc2", Linear(12, 5)),
+        ("tanh2", Tanh()),
+        ("dropout2", Dropout(0.5)),
+        ("fc3", Linear(5, 3)),
+    ]
+    return Sequential(layers, needs_dx=needs_dx)
+
+
+IMAGES, LABELS = spread(1, 2, 4, 7, 6) / 10, np.array([2, 0])
+
+
+def test_forward_and_backward_are_those_of_its_layers_in_turn():
+    net, alone = make_net(needs_dx=True), make_net()
+    alone["conv1"].needs_dx = True
+    x, dy = to_device(IMAGES), to_device(normal(2, 2, 3))
+    y, expected = net.forward(x, train=True), x
+    for layer in alone:
+        expected = layer.forward(expected, train=True)
+    assert (y == expected).all()
+    dx, expected = net.backward(dy), dy
+    for layer in reversed(list(alone)):
+        expected = layer.backward(expected)
+    assert (dx == expected).all()
+    for name, gradient in net.grads.items():
+        assert (gradient == alone.grads[name]).all(), name
+
+
+def test_a_network_passes_the_gradient_check_through_its_loss():
+    check_network(make_net(needs_dx=True), IMAGES, LABELS)
+    check_network(make_net(), IMAGES, LABELS, samples=5)
+
+
+def test_a_network_is_a_layer_of_another():
+    inner = Sequential([("fc1", Linear(4, 5)), ("tanh1", Tanh()), ("dropout1", Dropout(0.5))])
+    net = Sequential([("block", inner), ("fc2", Linear(5, 3))])
+    assert list(net.params) == list(net.grads) == ["block.fc1.weight", "block.fc1.bias", "fc2.weight", "fc2.bias"]
+    assert list(inner.params) == ["fc1.weight", "fc1.bias"]
+    assert net["block"]["fc1"].name == "block.fc1"
+    assert not net.needs_dx
+    assert not inner["fc1"].needs_dx
+    assert net["fc2"].needs_dx
+    rows = [row.name for row in net.summary((4,)).rows]
+    assert rows == ["block.fc1", "block.tanh1", "block.dropout1", "fc2"]
+    check_network(net, normal(1, 3, 4), np.array([0, 2, 1]))
+    check_layer(net, normal(1, 3, 4))
+    later = Sequential([("fc0", Linear(6, 4)), ("block", inner)])
+    assert inner.needs_dx, "a net that is no longer the first has to pass the gradient on"
+    check_layer(later, normal(1, 3, 6))
+
+
+def test_the_first_layer_leaves_dx_out_unless_told():
+    x, dy = to_device(IMAGES), to_device(normal(2, 2, 3))
+    net = make_net()
+    net.forward(x, train=True)
+    assert net.backward(dy) is None
+    net = make_net(needs_dx=True)
+    net.forward(x, train=True)
+    assert net.backward(dy).shape == IMAGES.shape
+
+
+def test_names():
+    net = make_net()
+    assert [layer.name for layer in net][:3] == ["conv1", "relu1", "lrn1"]
+    assert net["fc3"] is list(net)[-1]
+    assert len(net) == 9
+    names = ["conv1.weight", "conv1.bias", "fc2.weight", "fc2.bias", "fc3.weight", "fc3.bias"]
+    assert list(net.params) == list(net.grads) == names
+    assert net.params["fc2.weight"] is net["fc2"].params["weight"]
+    with pytest.raises(KeyError, match=r"fc4.*conv1, relu1"):
+        net["fc4"]
+
+
+def test_a_layer_has_one_place_and_a_name_one_layer():
+    relu = ReLU()
+    with pytest.raises(ValueError, match="'b' has another place"):
+        Sequential([("a", relu), ("b", relu)])
+    with pytest.raises(ValueError, match="two layers are named 'a'"):
+        Sequential([("a", ReLU()), ("a", ReLU())])
+    with pytest.raises(ValueError, match="at least one layer"):
+        Sequential([])
+    with pytest.raises(ValueError, match="without dots"):
+        Sequential([("a.b", relu)])
+    with pytest.raises(TypeError, match=r"expected a layer.*str"):
+        Sequential([("a", "ReLU")])
+
+
+def test_set_step_pins_every_dropout():
+    net = Sequential([("a", Dropout(0.5)), ("b", Sequential([("c", Dropout(0.5))]))])
+    net.set_step(7)
+    assert (net["a"].step, net["b"]["c"].step) == (7, 7)
+    x = to_device(np.ones((2, 30)))
+    first = to_host(net.forward(x, train=True)).copy()
+    assert (to_host(net.forward(x, train=True)) != first).any()
+    net.set_step(7)
+    assert (to_host(net.forward(x, train=True)) == first).all()
+
+
+def test_trainable_and_astype_reach_every_layer():
+    net = make_net()
+    net.trainable = False
+    assert not any(layer.trainable for layer in net)
+    net["fc3"].trainable = True
+    assert net.trainable
+    assert net.astype("float64") is net
+    assert {parameter.dtype.name for parameter in net.params.values()} == {"float64"}
+    with pytest.raises(TypeError, match="float16"):
+        net.astype("float16")
+
+
+def test_an_error_names_the_layer_where_it_happens():
+    net = make_net()
+    with pytest.raises(ValueError, match=r"conv1: expected input \(N, 4, H, W\), got \(2, 3, 7, 6\)"):
+        net.forward(to_device(IMAGES[:, :3]))
+    with pytest.raises(ValueError, match=r"fc2: expected input \(N, 12\), got \(2, 24\)"):
+        net.forward(to_device(spread(1, 2, 4, 7, 8)))
+    with pytest.raises(ValueError, match=r"fc2: expected input \(N, 12\), got \(N, 24\)"):
+        net.summary((4, 7, 8))
+
+
+def test_summary():
+    summary = make_net().summary((4, 7, 6))
+    rows = {row.name: row for row in summary.rows}
+    assert rows["conv1"].output_shape == (6, 5, 4)
+    assert rows["conv1"].parameters == 6 * 2 * 9 + 6
+    assert rows["conv1"].multiply_adds == 6 * 2 * 9 * 5 * 4
+    assert rows["conv1"].activation_bytes == 4 * 6 * 5 * 4
+    assert rows["pool1"].output_shape == (6, 2, 1)
+    assert (rows["pool1"].parameters, rows["pool1"].multiply_adds) == (0, 0)
+    assert summary.parameters == 114 + 65 + 18
+    assert summary.multiply_adds == 2160 + 60 + 15
+    assert summary.activation_bytes == 4 * (3 * 120 + 12 + 12 + 5 + 5 + 5 + 3)
+    assert make_net().multiply_adds((4, 7, 6)) == summary.multiply_adds
+    lines = str(summary).splitlines()
+    assert len({len(line) for line in lines}) == 1, "columns are aligned"
+    for name in rows:
+        assert any(line.startswith(name) for line in lines), name
+    assert "6 x 5 x 4" in str(summary)
+    assert f"{summary.multiply_adds:,}" in lines[-1]
+
+
+def train(inplace: bool) -> dict[str, np.ndarray]:
+    """The parameters after ten steps, dropout on."""
+    net, loss = make_net(inplace=inplace), SoftmaxCrossEntropy()
+    optimizer = SGD(net, lr=0.05)
+    for _ in range(10):
+        loss.forward(net.forward(to_device(IMAGES.astype("float32")), train=True), LABELS)
+        net.backward(loss.backward())
+        optimizer.step()
+    return {name: to_host(parameter).copy() for name, parameter in net.params.items()}
+
+
+def test_two_runs_agree_to_the_last_bit_and_in_place_changes_nothing():
+    first, second, inplace = train(False), train(False), train(True)
+    for name in first:
+        assert (first[name] == second[name]).all(), name
+        assert (first[name] == inplace[name]).all(), name
+
+
+def test_ten_steps_learn():
+    net, loss = make_net(), SoftmaxCrossEntropy()
+    optimizer = SGD(net, lr=0.05)
+    before = loss.forward(net.forward(to_device(IMAGES)), LABELS)
+    for _ in range(10):
+        loss.forward(net.forward(to_device(IMAGES), train=True), LABELS)
+        net.backward(loss.backward())
+        optimizer.step()
+    assert loss.forward(net.forward(to_device(IMAGES)), LABELS) < 0.7 * before
+
+
+def test_at_test_dropout_is_off():
+    net = make_net()
+    first = to_host(net.forward(to_device(IMAGES))).copy()
+    assert_close(net.forward(to_device(IMAGES)), first, relative=0)

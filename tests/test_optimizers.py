@@ -1,0 +1,137 @@
+"""SGD against the paper's formula written out, its multipliers, and the schedules of the learning rate."""
+
+import numpy as np
+import pytest
+from inputs import assert_close, normal
+
+from tinynet import SGD, Conv2d, Linear, PlateauSchedule, ReLU, Sequential, StepSchedule
+from tinynet.backend import to_device, to_host
+
+
+def make_net() -> Sequential:
+    return Sequential(
+        [("conv1", Conv2d(2, 3, 2)), ("relu1", ReLU()), ("fc2", Linear(4, 3)), ("fc3", Linear(3, 2))]
+    ).astype("float64")
+
+
+def fill(net, seed: int) -> dict[str, np.ndarray]:
+    """Gives every gradient new values, and returns them."""
+    gradients = {}
+    for number, (name, layer, key) in enumerate(net.parameters()):
+        gradients[name] = normal(100 * seed + number, *layer.params[key].shape)
+        layer.grads[key][...] = to_device(gradients[name])
+    return gradients
+
+
+def values(net) -> dict[str, np.ndarray]:
+    return {name: to_host(layer.params[key]).copy() for name, layer, key in net.parameters()}
+
+
+def test_the_papers_update_over_several_steps_with_a_change_of_lr():
+    """Section 5: v = 0.9 v - 0.0005 lr w - lr g; w = w + v."""
+    net = make_net()
+    optimizer = SGD(net, lr=0.1, momentum=0.9, weight_decay=0.05)
+    w = values(net)
+    v = {name: np.zeros_like(value) for name, value in w.items()}
+    for step, lr in enumerate([0.1, 0.1, 0.01, 0.01, 0.01]):
+        optimizer.lr = lr
+        g = fill(net, step)
+        optimizer.step()
+        for name in w:
+            v[name] = 0.9 * v[name] - 0.05 * lr * w[name] - lr * g[name]
+            w[name] = w[name] + v[name]
+        for name, value in values(net).items():
+            assert_close(value, w[name], what=name)
+            assert_close(optimizer.velocity[name], v[name], what=f"velocity of {name}")
+
+
+def test_the_defaults_are_the_papers():
+    optimizer = SGD(make_net(), lr=0.01)
+    assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 0.0005)
+
+
+def test_multipliers_the_most_specific_counts():
+    net = make_net()
+    optimizer = SGD(
+        net,
+        lr=0.1,
+        momentum=0.0,
+        weight_decay=0.5,
+        lr_multipliers={"bias": 2.0, "fc2": 3.0, "fc3": 5.0, "fc3.bias": 7.0},
+        decay_multipliers={"bias": 0.0, "conv1": 0.5, "fc3.weight": 0.0},
+    )
+    lr = {"conv1.weight": 1, "conv1.bias": 2, "fc2.weight": 3, "fc2.bias": 3, "fc3.weight": 5, "fc3.bias": 7}
+    decay = {"conv1.weight": 0.5, "conv1.bias": 0.5, "fc2.weight": 1, "fc2.bias": 0, "fc3.weight": 0, "fc3.bias": 0}
+    for _, layer, key in net.parameters():
+        layer.params[key][...] += 1.0  # biases too, so that their decay would show
+    w, g = values(net), fill(net, 1)
+    optimizer.step()
+    for name, value in values(net).items():
+        assert_close(value, w[name] - 0.1 * lr[name] * (g[name] + 0.5 * decay[name] * w[name]), what=name)
+
+
+def test_layers_that_are_not_trainable_stay_as_they_are():
+    net = make_net()
+    net["fc2"].trainable = False
+    before = values(net)
+    optimizer = SGD(net, lr=0.1)
+    fill(net, 1)
+    optimizer.step()
+    for name, value in values(net).items():
+        assert (value == before[name]).all() == name.startswith("fc2"), name
+    net["fc2"].trainable = True
+    fill(net, 2)
+    optimizer.step()
+    assert (values(net)["fc2.weight"] != before["fc2.weight"]).any()
+
+
+def test_float32_parameters_stay_float32():
+    net = make_net().astype("float32")
+    optimizer = SGD(net, lr=0.1)
+    fill(net, 1)
+    optimizer.step()
+    assert {parameter.dtype.name for parameter in net.params.values()} == {"float32"}
+    assert {velocity.dtype.name for velocity in optimizer.velocity.values()} == {"float32"}
+
+
+def test_bad_settings_are_refused():
+    net = make_net()
+    for settings in ({"lr": -1}, {"momentum": 1.0}, {"momentum": -0.1}, {"weight_decay": -1}):
+        with pytest.raises(ValueError, match="SGD: expected"):
+            SGD(net, **{"lr": 1, **settings})
+    with pytest.raises(ValueError, match=r"fc9.*conv1\.weight"):
+        SGD(net, lr=1, lr_multipliers={"fc9": 2.0})
+    with pytest.raises(ValueError, match="biases"):
+        SGD(net, lr=1, decay_multipliers={"biases": 0.0})
+
+
+def test_step_schedule():
+    schedule = StepSchedule(every=3, factor=10)
+    rates = [schedule(1.0, [0.5] * epochs) for epochs in range(10)]
+    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001])
+
+
+def test_plateau_schedule_divides_when_the_error_stops_falling():
+    schedule = PlateauSchedule(patience=2)
+    errors = [0.9, 0.8, 0.8, 0.7, 0.7, 0.75]  # 0.8 once more is one epoch without progress, 0.7 and 0.75 are two
+    rates = [schedule(1.0, errors[:epochs]) for epochs in range(len(errors) + 1)]
+    assert rates == pytest.approx([1, 1, 1, 1, 1, 1, 0.1])
+    assert schedule(1.0, [*errors, 0.72]) == pytest.approx(0.1), "counted anew after a division"
+    assert schedule(1.0, [*errors, 0.72, 0.71]) == pytest.approx(0.01), "0.71 is not lower than the lowest, 0.7"
+    assert schedule(1.0, [*errors, 0.72, 0.69]) == pytest.approx(0.1)
+
+
+def test_plateau_schedule_divides_three_times_at_most():
+    schedule = PlateauSchedule(patience=1)
+    assert schedule(1.0, [0.5] * 50) == pytest.approx(1e-3)
+    assert PlateauSchedule(patience=1, factor=2, times=1)(1.0, [0.5] * 50) == pytest.approx(0.5)
+
+
+def test_schedules_depend_on_the_past_only():
+    """So a resumed run continues at the rate at which it stopped."""
+    errors = list(np.random.default_rng(0).uniform(0.3, 0.9, 40))
+    for schedule in (PlateauSchedule(patience=3), StepSchedule(7)):
+        rates = [schedule(0.01, errors[:epochs]) for epochs in range(40)]
+        assert rates == sorted(rates, reverse=True)
+        assert [schedule(0.01, errors[:epochs]) for epochs in range(40)] == rates
+        assert len(set(rates)) > 2
