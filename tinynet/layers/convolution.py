@@ -26,8 +26,8 @@ class Conv2d(Layer):
     the connectivity between the paper's two devices (Krizhevsky et al. 2012, section 3.2).
 
     weight: (out_channels, in_channels / groups, kh, kw); bias: (out_channels,). At the start a uniform distribution
-    with He's variance, and zeros: the same numbers in every layer of this shape, until `initializers.initialize(net, seed)`
-    gives each layer of a net its own.
+    with He's variance, and zeros: the same numbers in every layer of this shape, until `initializers.initialize` gives
+    each layer of a net its own.
 
     kernel_size, stride: a number or (vertical, horizontal). padding: a number, (vertical, horizontal),
     ((top, bottom), (left, right)), "valid" (none), or "same": H' = ceil(H / stride), an odd pixel going to the end.

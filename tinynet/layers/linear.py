@@ -14,8 +14,8 @@ class Linear(Layer):
     """y = weight x + bias: (N, in_features) to (N, out_features).
 
     weight: (out_features, in_features); bias: (out_features,). At the start a uniform distribution with He's variance,
-    and zeros: the same numbers in every layer of this shape, until `initializers.initialize(net, seed)` gives each layer
-    of a net its own.
+    and zeros: the same numbers in every layer of this shape, until `initializers.initialize` gives each layer of a net
+    its own.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
