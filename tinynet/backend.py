@@ -3,6 +3,7 @@
 The rest of tinynet computes with `xp` and does not ask which it is. How work is cut and run lives in execution.py.
 """
 
+import contextlib
 import os
 from types import ModuleType
 
@@ -51,5 +52,51 @@ def to_host(array) -> np.ndarray:
 
 
 def to_device(array: np.ndarray):
-    """`array` as an array of the backend: itself where it is one already, else a copy."""
+    """`array` as an array of the backend: itself where it is one already, else a copy on the current device."""
     return xp.asarray(array)
+
+
+# ---- several devices: on the host they share memory, and none of this does anything ----
+
+
+class PerDevice(tuple):
+    """The same array once on every GPU, for what each of them knows without being told by another: images, logits."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self[0].shape
+
+    def get(self) -> np.ndarray:
+        return self[0].get()
+
+
+def on_device(array, index: int):
+    """Device `index`'s own of a PerDevice; any other array as it is."""
+    return array[index] if isinstance(array, PerDevice) else array
+
+
+def use_device(index: int) -> None:
+    """Makes GPU number `index`, modulo those there are, the calling thread's current device."""
+    if on_gpu:
+        xp.cuda.Device(index % xp.cuda.runtime.getDeviceCount()).use()
+
+
+def device_of(array):
+    """A context in which the device that holds `array` is the current one."""
+    return array.device if on_gpu else contextlib.nullcontext()
+
+
+def record_event():
+    """What `wait_for_event` takes: the moment when the work queued on the current device so far will be done."""
+    return xp.cuda.get_current_stream().record() if on_gpu else None
+
+
+def wait_for_event(event) -> None:
+    """Work queued on the current device from now on starts after `event`, whichever device that is of."""
+    if on_gpu:
+        xp.cuda.get_current_stream().wait_event(event)
+
+
+def here(array):
+    """`array` (contiguous) readable on the current device: itself, or a copy if another GPU holds it."""
+    return xp.asarray(array) if on_gpu else array

@@ -33,7 +33,28 @@ def _num_threads() -> int:
 
 
 num_threads = 1 if on_gpu else _num_threads()  # the GPU's work is queued by one thread
-_pool = ThreadPoolExecutor(num_threads, "tinynet")
+
+
+class Workers:
+    """The threads that run one device's tiles: the thread that asks, and a pool of `count` - 1 others."""
+
+    def __init__(self, count: int):
+        self.count = count
+        self.pool = ThreadPoolExecutor(count - 1, "tinynet") if count > 1 else None
+
+
+_everyone = Workers(num_threads)  # all threads of the process, for work on a single device
+_thread = threading.local()  # .workers of the device that the thread works for, .memory for its scratch arrays
+
+
+def workers() -> Workers:
+    """The threads that run the tiles of the calling thread's device."""
+    return getattr(_thread, "workers", _everyone)
+
+
+def work_with(workers: Workers) -> None:
+    """From now on the calling thread, which works for one device of several, runs its tiles with these."""
+    _thread.workers = workers
 
 
 # ---- tiles ----
@@ -50,7 +71,7 @@ def tiles(length: int, bytes_each: int, tile_bytes: int | None = None) -> list[s
 
 def thread_tiles(length: int, parts: int | None = None) -> list[slice]:
     """`length` things in one slice per thread (or in `parts`): for work whose tiles need no cache, such as products."""
-    count = min(length, parts or num_threads)
+    count = min(length, parts or workers().count)
     return [slice(i * length // count, (i + 1) * length // count) for i in range(count)]
 
 
@@ -91,10 +112,11 @@ def run_shares(task: Callable[[Sequence], object], tiles: Sequence) -> list:
     One call per thread, not one per tile: handing a task over costs about 50 microseconds. The calling thread takes
     the first share. When a task raises, the others are waited for, and the first error is raised.
     """
-    count = min(num_threads, len(tiles))
+    team = workers()
+    count = min(team.count, len(tiles))
     shares = [tiles[i * len(tiles) // count : (i + 1) * len(tiles) // count] for i in range(count)]
     with _single_threaded_blas:
-        futures = [_pool.submit(task, share) for share in shares[1:]]
+        futures = [team.pool.submit(task, share) for share in shares[1:]]
         try:
             results = [task(share) for share in shares[:1]]
         finally:
@@ -146,9 +168,6 @@ class Memory:
 
     def __deepcopy__(self, memo) -> "Memory":
         return Memory()  # a copied layer gets memory of its own when it first needs some
-
-
-_thread = threading.local()
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype):

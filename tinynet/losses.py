@@ -12,8 +12,7 @@ class SoftmaxCrossEntropy:
     """
 
     def __init__(self):
-        self._probabilities = None  # (classes, N), batch-last
-        self._labels = None
+        self._kept: list[tuple] = []  # (probabilities (classes, N), labels) on each device that has the logits
 
     def forward(self, logits, labels) -> float:
         """The mean loss. logits: (N, classes), float32 or float64; labels: (N,) whole numbers in 0..classes-1.

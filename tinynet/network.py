@@ -68,7 +68,7 @@ class Sequential(Layer):
     def _inner(self, full_name: str) -> str:
         return full_name.removeprefix(f"{self.name}.")
 
-    def parameters(self) -> list[tuple[str, Layer, str]]:
+    def parameters(self, device: int | None = None) -> list[tuple[str, Layer, str]]:
         return [parameter for layer in self for parameter in layer.parameters()]
 
     def rename(self, name: str) -> None:

@@ -37,24 +37,35 @@ class SGD:
             )
         self.net, self.lr, self.momentum, self.weight_decay = net, lr, momentum, weight_decay
         self.lr_multipliers, self.decay_multipliers = dict(lr_multipliers or {}), dict(decay_multipliers or {})
-        self.velocity = {name: xp.zeros_like(layer.params[key]) for name, layer, key in net.parameters()}
-        known = {part for name in self.velocity for part in (name, *name.rsplit(".", 1))}
+        self.velocity: dict = {}
+        net.on_devices(self._start)
+        known = {answer for _, layer, key in net.parameters() for answer in self._answers(layer, key)}
         for name in (*self.lr_multipliers, *self.decay_multipliers):
             if name not in known:
                 raise ValueError(f"SGD: no parameter answers to {name!r}: expected one of {', '.join(sorted(known))}")
 
     @staticmethod
-    def _multiplier(multipliers: Mapping[str, float], name: str) -> float:
-        layer, kind = name.rsplit(".", 1)
-        return next((multipliers[key] for key in (name, layer, kind) if key in multipliers), 1.0)
+    def _answers(layer, key: str) -> tuple[str, str, str]:
+        """What a parameter answers to in the multipliers, the most specific first."""
+        return f"{layer.name}.{key}", layer.name, key
+
+    def _multiplier(self, multipliers: Mapping[str, float], layer, key: str) -> float:
+        return next((multipliers[name] for name in self._answers(layer, key) if name in multipliers), 1.0)
+
+    def _start(self, device: int) -> None:
+        for name, layer, key in self.net.parameters(device):
+            self.velocity[name] = xp.zeros_like(layer.params[key])
 
     def step(self) -> None:
-        """Updates every parameter once, from the gradients of the last backward."""
-        for name, layer, key in self.net.parameters():
+        """Updates every parameter once, from the gradients of the last backward, each on its device."""
+        self.net.on_devices(self._update_all)
+
+    def _update_all(self, device: int) -> None:
+        for name, layer, key in self.net.parameters(device):
             if not layer.trainable:
                 continue
-            lr = self.lr * self._multiplier(self.lr_multipliers, name)
-            decay = self.weight_decay * self._multiplier(self.decay_multipliers, name)
+            lr = self.lr * self._multiplier(self.lr_multipliers, layer, key)
+            decay = self.weight_decay * self._multiplier(self.decay_multipliers, layer, key)
             self._update(layer.params[key], layer.grads[key], self.velocity[name], float(lr), float(decay))
 
     def _update(self, weight, gradient, velocity, lr: float, decay: float) -> None:

@@ -23,8 +23,7 @@ def cut(request, monkeypatch):
     if tile_bytes is not None:
         monkeypatch.setattr(execution, "TILE_BYTES", tile_bytes)
         monkeypatch.setattr(convolution, "COLUMN_BYTES", tile_bytes)
-    monkeypatch.setattr(execution, "num_threads", shares)
-    monkeypatch.setattr(convolution, "num_threads", shares)
-    with ThreadPoolExecutor(threads) as pool:
-        monkeypatch.setattr(execution, "_pool", pool)
+    team = execution.Workers(shares)
+    with ThreadPoolExecutor(threads) as team.pool:
+        monkeypatch.setattr(execution, "_everyone", team)
         yield request.param

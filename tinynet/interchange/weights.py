@@ -41,7 +41,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]
 
 def save_weights(net, path: str | Path) -> None:
     """Writes the parameters of `net` to `path` as safetensors, under their full names ("conv1.weight")."""
-    write_arrays(path, {name: to_host(parameter) for name, parameter in net.params.items()})
+    write_arrays(path, whole_parameters(net))
 
 
 def load_weights(net, path: str | Path) -> None:
@@ -55,7 +55,7 @@ def load_weights(net, path: str | Path) -> None:
 
 def set_parameters(net, arrays: Mapping[str, np.ndarray], source: str) -> None:
     """Sets the parameters of `net` from host arrays, all or none; `source` names them in a CheckpointError."""
-    params = net.params
+    params = whole_parameters(net)
     problems = [f"{name} is missing" for name in params if name not in arrays]
     problems += [f"{name} is not in the net" for name in arrays if name not in params]
     problems += [
@@ -66,5 +66,20 @@ def set_parameters(net, arrays: Mapping[str, np.ndarray], source: str) -> None:
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(f"{source}: not this network's weights: {'; '.join(problems[:3])}{more}")
-    for name, parameter in params.items():
-        parameter[...] = to_device(arrays[name].astype(parameter.dtype, copy=False))
+    set_arrays(net, {name: layer.params[key] for name, layer, key in net.parameters()}, arrays)
+
+
+def whole_parameters(net) -> dict[str, np.ndarray]:
+    """The parameters of `net` on the host under their full names, joined where several devices hold parts of them."""
+    return net.merge({name: to_host(layer.params[key]) for name, layer, key in net.parameters()})
+
+
+def set_arrays(net, targets: Mapping, whole: Mapping[str, np.ndarray]) -> None:
+    """Fills `targets`, one array for each of the net's parameters by its name, from whole arrays on the host."""
+    parts = net.split(whole)
+
+    def fill(device: int) -> None:
+        for name, _, _ in net.parameters(device):
+            targets[name][...] = to_device(parts[name].astype(targets[name].dtype, copy=False))
+
+    net.on_devices(fill)

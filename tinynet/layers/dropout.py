@@ -26,6 +26,7 @@ class Dropout(Layer):
             raise ValueError(f"Dropout: scale must be 'train' or 'test', got {scale!r}")
         self.p, self.scale = float(p), scale
         self.seed, self.step = 0, 0
+        self.part = (0, 1)  # (0, 2): the first of two towers, which draws for both and keeps its half
 
     def set_step(self, step: int) -> None:
         self.step = step
@@ -39,7 +40,8 @@ class Dropout(Layer):
         x = self._enter(x)
         y = self._array("y", x.shape, x.dtype)
         if train:
-            drawn = stream(self.seed, self.name, self.step).random(x.shape, np.float32)
+            index, parts = self.part
+            drawn = stream(self.seed, self.name, self.step).random((parts, *x.shape), np.float32)[index]
             mask = to_device(drawn >= self.p)
             self.step += 1
             self._cache = mask, x.dtype

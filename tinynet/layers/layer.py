@@ -4,6 +4,8 @@ Public shapes are PyTorch's, (N, C, H, W) and (N, features); in memory the batch
 its input through `_enter`, computes on batch-last arrays with operations/, and hands its result out through `_leave`.
 """
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from tinynet.backend import name as backend_name
@@ -36,6 +38,7 @@ class Layer:
 
     trainable = True
     needs_dx = True
+    devices = 1
 
     def __init__(self):
         self.name = type(self).__name__
@@ -68,9 +71,24 @@ class Layer:
         """The output's shape, (C, H, W) or (features,), for an input's; ValueError if it does not fit."""
         return self._output_shape(("N", *input_shape))
 
-    def parameters(self) -> list[tuple[str, "Layer", str]]:
-        """(full name, layer, key) of every parameter: `layer.params[key]` and `layer.grads[key]` are its arrays."""
+    def parameters(self, device: int | None = None) -> list[tuple[str, "Layer", str]]:
+        """(full name, layer, key) of every parameter: `layer.params[key]` and `layer.grads[key]` are its arrays.
+
+        device: only those that this device holds.
+        """
         return [(f"{self.name}.{key}", self, key) for key in self.params]
+
+    def on_devices(self, task: Callable[[int], object]) -> list:
+        """task(device) on every device that the network lives on, at the same time; the results. Here there is one."""
+        return [task(0)]
+
+    def merge(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Host arrays under this network's full names as whole ones: the same, unless parameters are split."""
+        return dict(arrays)
+
+    def split(self, whole: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The reverse of `merge`."""
+        return dict(whole)
 
     def set_step(self, step: int) -> None:
         """Names the training step, for layers that draw random numbers: dropout's masks are a function of it."""

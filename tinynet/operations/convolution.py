@@ -8,7 +8,7 @@ in its final memory. Chellapilla, Puri and Simard 2006 introduced the unrolling.
 from dataclasses import dataclass
 
 from tinynet.backend import xp
-from tinynet.execution import COLUMN_BYTES, num_threads, run, run_shares, scratch, thread_tiles, tiles
+from tinynet.execution import COLUMN_BYTES, run, run_shares, scratch, thread_tiles, tiles, workers
 from tinynet.operations.window import Window
 
 
@@ -140,7 +140,7 @@ def conv2d_backward_input(dy, weight, geometry: Geometry, dx) -> None:
     channels = dx.shape[1]
     weight = weight.reshape(groups, -1, channels, geometry.taps)  # (G, K/G, C/G, kh*kw)
     dy = dy.reshape(groups, weight.shape[1], -1)  # (G, K/G, H'*W'*N)
-    blocks = thread_tiles(channels, max(1, num_threads // groups))
+    blocks = thread_tiles(channels, max(1, workers().count // groups))
     block_bytes = max(block.stop - block.start for block in blocks) * geometry.taps * dx.itemsize
     segments = _segments(geometry, batch, block_bytes)
 

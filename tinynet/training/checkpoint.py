@@ -9,9 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tinynet.backend import to_device, to_host
+from tinynet.backend import to_host
 from tinynet.data.statistics import Statistics
-from tinynet.interchange.weights import CheckpointError, read_arrays, set_parameters, write_arrays
+from tinynet.interchange.weights import (
+    CheckpointError,
+    read_arrays,
+    set_arrays,
+    set_parameters,
+    whole_parameters,
+    write_arrays,
+)
 
 
 @dataclass(frozen=True)
@@ -29,14 +36,14 @@ class Checkpoint:
         """Sets the net's parameters and the optimizer's velocities; CheckpointError if they are another network's."""
         set_parameters(net, self.weights, str(self.path))
         if optimizer is not None:
-            for name, velocity in optimizer.velocity.items():
-                velocity[...] = to_device(self.velocity[name].astype(velocity.dtype, copy=False))
+            set_arrays(net, optimizer.velocity, self.velocity)
 
 
 def save_checkpoint(path: str | Path, net, optimizer, statistics: Statistics, settings: dict, history: list) -> None:
     """Writes a checkpoint; the one that was there before stays until the new one is complete."""
-    arrays = {f"weights.{name}": to_host(parameter) for name, parameter in net.params.items()}
-    arrays |= {f"velocity.{name}": to_host(velocity) for name, velocity in optimizer.velocity.items()}
+    velocity = net.merge({name: to_host(velocity) for name, velocity in optimizer.velocity.items()})
+    arrays = {f"weights.{name}": parameter for name, parameter in whole_parameters(net).items()}
+    arrays |= {f"velocity.{name}": value for name, value in velocity.items()}
     arrays |= statistics.to_arrays()
     write_arrays(path, arrays, {"settings": json.dumps(settings), "history": json.dumps(history)})
 
