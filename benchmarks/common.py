@@ -16,6 +16,9 @@ from collections.abc import Callable
 from importlib import metadata
 
 
+LEARNING_RATE = 1e-3  # small: random labels are to be learnt by no one, and nothing is to overflow
+
+
 def parser(description: str) -> argparse.ArgumentParser:
     """The options that all benchmarks have."""
     parser = argparse.ArgumentParser(description=description)
@@ -28,14 +31,17 @@ def parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def start_worker(name: str, args: argparse.Namespace) -> dict:
-    """Runs this script again as worker `name`, in a process of its own with `args.threads` threads; what it printed."""
+def start_worker(name: str, args: argparse.Namespace, threads: int | None = None) -> dict:
+    """Runs this script again as worker `name`, in a process of its own with so many threads; what it printed.
+
+    threads: args.threads unless given.
+    """
+    threads = threads or args.threads
     environment = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
     for variable in ("TINYNET_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment[variable] = str(args.threads)
-    command = [sys.executable, sys.argv[0], "--worker", name]
-    for option in ("batch_size", "threads", "steps"):
-        command += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
+        environment[variable] = str(threads)
+    command = [sys.executable, sys.argv[0], "--worker", name, "--threads", str(threads)]
+    command += ["--batch-size", str(args.batch_size), "--steps", str(args.steps)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(f"the worker {name} failed:\n{result.stderr}")
@@ -76,6 +82,25 @@ def describe_machine(args: argparse.Namespace) -> str:
         except metadata.PackageNotFoundError:
             versions.append(f"{package} -")
     return f"{processor}, {cores} cores; {platform.system()}\n{', '.join(versions)}; {args.threads} threads, float32"
+
+
+def training_step(net, batch_size: int) -> Callable[[], None]:
+    """A training step of tinynet on random images and labels, as a function without arguments."""
+    import numpy as np
+
+    from tinynet import SGD, SoftmaxCrossEntropy
+
+    loss, optimizer = SoftmaxCrossEntropy(), SGD(net, LEARNING_RATE)
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((3, 227, 227, batch_size), np.float32).transpose(3, 0, 1, 2)  # (N, 3, 227, 227)
+    labels = generator.integers(0, 1000, batch_size)
+
+    def step() -> None:
+        loss.forward(net.forward(x, train=True), labels)
+        net.backward(loss.backward())
+        optimizer.step()
+
+    return step
 
 
 def has_torch() -> bool:

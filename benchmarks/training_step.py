@@ -12,24 +12,11 @@ import statistics
 import common
 import numpy as np
 
-LEARNING_RATE = 1e-3  # small: random labels are to be learnt by no one, and nothing is to overflow
-
 
 def tinynet_worker(args) -> dict:
-    from tinynet import SGD, SoftmaxCrossEntropy, models
+    from tinynet import models
 
-    net, loss = models.alexnet(), SoftmaxCrossEntropy()
-    optimizer = SGD(net, LEARNING_RATE)
-    generator = np.random.default_rng(0)
-    x = generator.standard_normal((3, 227, 227, args.batch_size), np.float32).transpose(3, 0, 1, 2)  # (N, 3, 227, 227)
-    labels = generator.integers(0, 1000, args.batch_size)
-
-    def step() -> None:
-        loss.forward(net.forward(x, train=True), labels)
-        net.backward(loss.backward())
-        optimizer.step()
-
-    return {"seconds": common.timed(step, args.steps)}
+    return {"seconds": common.timed(common.training_step(models.alexnet(), args.batch_size), args.steps)}
 
 
 def torch_worker(args) -> dict:
@@ -37,7 +24,7 @@ def torch_worker(args) -> dict:
 
     torch.set_num_threads(args.threads)
     net = torch.nn.Sequential(*(module for _, module in common.torch_alexnet()))
-    optimizer = torch.optim.SGD(net.parameters(), LEARNING_RATE, momentum=0.9, weight_decay=0.0005)
+    optimizer = torch.optim.SGD(net.parameters(), common.LEARNING_RATE, momentum=0.9, weight_decay=0.0005)
     x = torch.randn(args.batch_size, 3, 227, 227)
     labels = torch.randint(0, 1000, (args.batch_size,))
 

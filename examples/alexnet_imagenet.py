@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 import tinynet
-from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models, plots
+from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models, parallel, plots
 from tinynet.data import Loader, Prepare, measure, open_dataset
 from tinynet.data.synthetic import make_dataset
+from tinynet.interchange.weights import whole_parameters
 from tinynet.training import (
     NonFiniteLossError,
     Progress,
@@ -51,6 +52,8 @@ def parse_arguments() -> argparse.Namespace:
     net = parser.add_argument_group("the network")
     net.add_argument("--width", type=float, help=f"multiplies kernels and neurons {default('width')}")
     net.add_argument("--groups", type=int, help="towers, 2 as in the paper or 1 (default: 2)")
+    net.add_argument("--devices", type=int, help="that share the net: GPUs, or shares of the cores (default: --groups)")
+    net.add_argument("--ledger", action="store_true", help="print which layer is on which device, and what crossed")
     net.add_argument("--order", choices=["paper", "caffenet"], help="normalise, then pool, or the other way round")
     net.add_argument("--init", choices=["paper", "he"], help=f"weights; he scales pixels too {default('init')}")
     net.add_argument("--dropout", type=float, help="probability in fc6 and fc7 (default: 0.5)")
@@ -126,13 +129,19 @@ def main() -> None:
     batches = Loader(data.train, args.batch_size, statistics=statistics, colour=args.colour_noise, **common)
     middle = Loader(data.val, args.batch_size, views="middle", **common)
     ten = Loader(data.val, max(1, args.batch_size // 10), views="ten", **common)
-    prepare = Prepare(statistics, args.crop, 1.0 if args.init == "paper" else 1 / statistics.pixel_deviation)
 
     # ---- network ----
     net = models.alexnet(
         len(data.classes), args.groups, args.width, args.crop, args.order, args.init, args.dropout, seed=args.seed
     )
     print(net.summary((3, args.crop, args.crop)))
+    devices = args.groups if args.devices is None else args.devices
+    if devices > 1:
+        net = parallel.partition(net, devices)
+        print(f"On {devices} devices, each with its own part of every layer")
+        if args.ledger:
+            print(net.describe((3, args.crop, args.crop), args.batch_size))
+    prepare = Prepare(statistics, args.crop, 1.0 if args.init == "paper" else 1 / statistics.pixel_deviation, net)
     loss = SoftmaxCrossEntropy()
     optimizer = SGD(net, args.lr, args.momentum, args.weight_decay)
     if args.lr_scheduler == "plateau":
@@ -155,6 +164,8 @@ def main() -> None:
             title = f"epoch {epoch + 1:2}/{args.epochs}"
             with Progress(title, len(batches), optimizer.lr, args.epochs - epoch - 1) as progress:
                 train = train_epoch(net, loss, optimizer, batches, prepare, epoch, progress)
+            if args.ledger and devices > 1 and epoch == 0:
+                print(f"What crossed between the devices in the epoch's last step:\n{net.ledger}")
             with Progress(f"{title} validation", len(middle)) as progress:
                 validation = evaluate(net, middle, prepare, progress)
             print(
@@ -187,7 +198,7 @@ def main() -> None:
     print("  log.jsonl               one JSON record per epoch")
     try:
         plots.learning_curves(history, output / "learning_curves.png", f"AlexNet on {data.root.name}")
-        plots.filters(net["conv1"].params["weight"], output / "conv1_filters.png", "The kernels of conv1")
+        plots.filters(whole_parameters(net)["conv1.weight"], output / "conv1_filters.png", towers=args.groups)
         print("  learning_curves.png     loss and errors per epoch\n  conv1_filters.png       the kernels of conv1")
     except ImportError:
         print("  (no pictures: they need matplotlib, pip install 'tinynet[plots]')")

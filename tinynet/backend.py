@@ -100,3 +100,56 @@ def wait_for_event(event) -> None:
 def here(array):
     """`array` (contiguous) readable on the current device: itself, or a copy if another GPU holds it."""
     return xp.asarray(array) if on_gpu else array
+
+
+# ---- from the host to the device, while the device computes ----
+
+
+class Upload:
+    """Copies host arrays to the current GPU through pinned memory, on a stream of its own; the host has them already.
+
+    send(array) starts a copy, receive(array) gives the array on the device (the copy, if it was the one sent last), and
+    release() says that the work queued so far is the last to read it. Two buffers take turns.
+    """
+
+    def __init__(self):
+        self._slots = [_Slot(), _Slot()] if on_gpu else []
+        self._stream = xp.cuda.Stream(non_blocking=True) if on_gpu else None
+
+    def send(self, array: np.ndarray) -> None:
+        if on_gpu:
+            self._slots.reverse()  # the slot that is not in use comes first
+            self._slots[0].send(array, self._stream)
+
+    def receive(self, array: np.ndarray):
+        if not on_gpu:
+            return array
+        if not any(slot.source is array for slot in self._slots):
+            self.send(array)
+        self._current = next(slot for slot in self._slots if slot.source is array)
+        wait_for_event(self._current.copied)
+        return self._current.device
+
+    def release(self) -> None:
+        if on_gpu:
+            self._current.source, self._current.read = None, record_event()
+
+
+class _Slot:
+    """A pinned buffer, its counterpart on the device, and the events that say when each may be written again."""
+
+    def __init__(self):
+        self.source = self.pinned = self.device = self.copied = self.read = None
+
+    def send(self, array: np.ndarray, stream) -> None:
+        if self.copied is not None:
+            self.copied.synchronize()
+        if self.pinned is None or self.pinned.shape != array.shape or self.pinned.dtype != array.dtype:
+            memory = xp.cuda.alloc_pinned_memory(array.nbytes)
+            self.pinned = np.frombuffer(memory, array.dtype, array.size).reshape(array.shape)
+            self.device = xp.empty(array.shape, array.dtype)
+        np.copyto(self.pinned, array)
+        if self.read is not None:
+            stream.wait_event(self.read)
+        self.device.set(self.pinned, stream=stream)
+        self.copied, self.source = stream.record(), array

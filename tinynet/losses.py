@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinynet.backend import to_device, to_host, xp
+from tinynet.backend import PerDevice, device_of, to_device, to_host, xp
 
 
 class SoftmaxCrossEntropy:
@@ -19,31 +19,43 @@ class SoftmaxCrossEntropy:
 
         ValueError for shapes or labels that do not fit, TypeError for labels that are not integers.
         """
-        self._probabilities = None
-        if not isinstance(logits, xp.ndarray) or logits.dtype not in (xp.float32, xp.float64):
-            raise TypeError(
-                f"SoftmaxCrossEntropy: expected an array of logits of float32 or float64,"
-                f" got {type(logits).__name__} {getattr(logits, 'dtype', '')}"
-            )
-        if logits.ndim != 2 or logits.size == 0:
-            raise ValueError(f"SoftmaxCrossEntropy: expected logits (N, classes), got {logits.shape}")
+        self._kept = []
+        replicas = logits if isinstance(logits, PerDevice) else (logits,)
+        for replica in replicas:
+            if not isinstance(replica, xp.ndarray) or replica.dtype not in (xp.float32, xp.float64):
+                raise TypeError(
+                    f"SoftmaxCrossEntropy: expected an array of logits of float32 or float64,"
+                    f" got {type(replica).__name__} {getattr(replica, 'dtype', '')}"
+                )
+            if replica.ndim != 2 or replica.size == 0:
+                raise ValueError(f"SoftmaxCrossEntropy: expected logits (N, classes), got {replica.shape}")
         count, classes = logits.shape
-        labels = to_device(check_labels(labels, count, classes))
+        labels = check_labels(labels, count, classes)
+        losses = []
+        for replica in replicas:  # every device that has the logits finds the gradient for itself: nothing crosses
+            with device_of(replica):
+                losses.append(self._forward(replica, to_device(labels)))
+        return float(losses[0])
+
+    def _forward(self, logits, labels):
         shifted = logits.T - logits.max(axis=1)  # (classes, N)
         exponentials = xp.exp(shifted)
         sums = exponentials.sum(axis=0)
-        losses = xp.log(sums) - shifted[labels, xp.arange(count)]
-        self._probabilities, self._labels = exponentials / sums, labels
-        return float(losses.mean())
+        losses = xp.log(sums) - shifted[labels, xp.arange(labels.size)]
+        self._kept.append((exponentials / sums, labels))
+        return losses.mean()
 
     def backward(self):
-        """d loss / d logits = (softmax(logits) - onehot(label)) / N, (N, classes)."""
-        if self._probabilities is None:
+        """d loss / d logits = (softmax(logits) - onehot(label)) / N, (N, classes); on each device that had logits."""
+        if not self._kept:
             raise RuntimeError("SoftmaxCrossEntropy: backward needs a forward(logits, labels) just before it")
-        count = self._labels.size
-        gradient = self._probabilities / count
-        gradient[self._labels, xp.arange(count)] -= 1 / count
-        return gradient.T
+        gradients = []
+        for probabilities, labels in self._kept:
+            with device_of(probabilities):
+                gradient = probabilities / labels.size
+                gradient[labels, xp.arange(labels.size)] -= 1 / labels.size
+                gradients.append(gradient.T)
+        return gradients[0] if len(gradients) == 1 else PerDevice(gradients)
 
 
 def check_labels(labels, count: int, classes: int) -> np.ndarray:

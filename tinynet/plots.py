@@ -36,12 +36,24 @@ def learning_curves(history: Sequence[dict], path: str | Path, title: str = "") 
     figure.savefig(path, dpi=120)
 
 
-def filters(weight, path: str | Path, title: str = "", columns: int = 16) -> None:
-    """The kernels of a first layer, weight (K, 3, kh, kw), as a PNG, as in figure 3 of the paper.
+def filters(weight, path: str | Path, towers: int = 1, columns: int = 8) -> None:
+    """The kernels of a first layer, weight (K, 3, kh, kw), as a PNG, the towers side by side (figure 3 of the paper).
 
     Each kernel is scaled by its own largest absolute value: grey is zero.
     """
     kernels = to_host(weight).astype(np.float64).transpose(0, 2, 3, 1)  # (K, kh, kw, 3)
+    sheets = [_sheet(part, columns) for part in np.array_split(kernels, towers)]
+    height, width, _ = sheets[0].shape
+    figure = _figure(5 * towers, 5 * height / width + 0.4)
+    for tower, (axis, sheet) in enumerate(zip(np.atleast_1d(figure.subplots(1, towers)), sheets, strict=True)):
+        axis.imshow(sheet, interpolation="nearest")
+        axis.set_axis_off()
+        axis.set_title(f"conv1, tower {tower}" if towers > 1 else "conv1")
+    figure.savefig(path, dpi=120)
+
+
+def _sheet(kernels: np.ndarray, columns: int) -> np.ndarray:
+    """Kernels (K, kh, kw, 3) in rows of `columns` on white, with lines of one pixel between them."""
     count, height, width, _ = kernels.shape
     columns = min(columns, count)
     rows = math.ceil(count / columns)
@@ -49,13 +61,7 @@ def filters(weight, path: str | Path, title: str = "", columns: int = 16) -> Non
     for index, kernel in enumerate(kernels):
         top, left = (index // columns) * (height + 1) + 1, (index % columns) * (width + 1) + 1
         sheet[top : top + height, left : left + width] = 0.5 + 0.5 * kernel / max(np.abs(kernel).max(), 1e-12)
-    figure = _figure(10, 10 * sheet.shape[0] / sheet.shape[1] + 0.4)
-    axis = figure.subplots()
-    axis.imshow(sheet, interpolation="nearest")
-    axis.set_axis_off()
-    if title:
-        axis.set_title(title)
-    figure.savefig(path, dpi=120)
+    return sheet
 
 
 def _figure(width: float, height: float):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tinynet.backend import to_host
+from tinynet.data import Prepare
 from tinynet.training import NonFiniteLossError, evaluate, train_epoch
 
 
@@ -86,14 +87,14 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(make_run, bad):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_input_that_is_not_finite_is_named(make_run):
     run = make_run()
-    prepare = run.prepare
 
-    def spoiled(batch):
-        x = prepare(batch)
-        x[0, 0, 5, 5] = np.nan
-        return x
+    class Spoiled(Prepare):
+        def __call__(self, batch):
+            x = super().__call__(batch)
+            x[0, 0, 5, 5] = np.nan
+            return x
 
-    run.prepare = spoiled
+    run.prepare = Spoiled(run.statistics, run.train.crop)
     before = weights(run)
     with pytest.raises(NonFiniteLossError, match=r"step 0 .*The input holds values that are not finite"):
         epoch(run, 0)

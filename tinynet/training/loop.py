@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tinynet.backend import to_host
-from tinynet.data.loader import Batch, Loader
+from tinynet.data import Batch, Loader, Prepare
+from tinynet.network import Sequential
 from tinynet.training.metrics import Running, ranks
 
 
@@ -38,17 +39,27 @@ class EpochState(Running):
         return self.waiting / max(self.seconds, 1e-9)
 
 
-def _timed(batches: Iterable[Batch], state: EpochState) -> Iterator[Batch]:
-    """The batches, with the time that each was waited for added to the state."""
+def _prepared(batches: Iterable[Batch], prepare: Prepare, state: EpochState) -> Iterator[tuple[Batch, object]]:
+    """The batches and their inputs; the time spent waiting for the loader is added to the state.
+
+    The next batch is fetched, and starts on its way to the devices, before this one is computed.
+    """
     iterator = iter(batches)
-    while True:
+
+    def following() -> Batch | None:
         before = time.perf_counter()
         batch = next(iterator, None)
         state.waiting += time.perf_counter() - before
-        if batch is None:
-            return
-        yield batch
+        return batch
+
+    batch = following()
+    while batch is not None:
+        x, upcoming = prepare(batch), following()
+        if upcoming is not None:
+            prepare.send(upcoming)
+        yield batch, x
         state.batches += 1
+        batch = upcoming
 
 
 def train_epoch(
@@ -56,7 +67,7 @@ def train_epoch(
     loss,
     optimizer,
     loader: Loader,
-    prepare: Callable[[Batch], object],
+    prepare: Prepare,
     epoch: int,
     report: Callable[[EpochState], None] = lambda state: None,
 ) -> EpochState:
@@ -66,10 +77,9 @@ def train_epoch(
     NonFiniteLossError, before the update, for a loss that is not finite.
     """
     state = EpochState()
-    for batch in _timed(loader.epoch(epoch), state):
+    for batch, x in _prepared(loader.epoch(epoch), prepare, state):
         step = epoch * len(loader) + state.batches
         net.set_step(step)
-        x = prepare(batch)
         logits = net.forward(x, train=True)
         value = loss.forward(logits, batch.labels)
         if not math.isfinite(value):
@@ -91,23 +101,23 @@ def _first_non_finite(net, x) -> str:
     for name, parameter in net.params.items():
         if not np.isfinite(to_host(parameter)).all():
             return f"{name} holds values that are not finite: a smaller learning rate may help."
-    for layer in net:
+    for layer in net if isinstance(net, Sequential) else ():
         x = layer.forward(x)
         if not np.isfinite(to_host(x)).all():
             return f"The first output that is not finite is that of {layer.name}."
-    return "The net's output is finite: the loss overflowed."
+    return "Input and parameters are finite: the computation overflowed; a smaller learning rate may help."
 
 
 def evaluate(
     net,
     loader: Loader,
-    prepare: Callable[[Batch], object],
+    prepare: Prepare,
     report: Callable[[EpochState], None] = lambda state: None,
 ) -> EpochState:
     """Loss and errors over all images of the loader, from the mean softmax over its views (paper, section 4.1)."""
     state = EpochState()
-    for batch in _timed(loader.epoch(), state):
-        probabilities = _softmax(to_host(net.forward(prepare(batch))).astype(np.float64))
+    for batch, x in _prepared(loader.epoch(), prepare, state):
+        probabilities = _softmax(to_host(net.forward(x)).astype(np.float64))
         probabilities = probabilities.reshape(len(batch.labels), batch.views, -1).mean(axis=1)  # (N, classes)
         right = probabilities[np.arange(len(batch.labels)), batch.labels]
         value = float(-np.log(np.maximum(right, 1e-300)).mean())

@@ -1,0 +1,104 @@
+"""The devices of one process: a thread that drives each of them, and the place where those threads meet."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+
+from tinynet import backend
+from tinynet.execution import Workers, num_threads, work_with
+
+
+class DeviceFailedError(RuntimeError):
+    """Another device failed, so this one gave up waiting for it; that device's own error is the one to read."""
+
+
+class Meeting:
+    """Where device threads wait for each other: a place for what each one shows, and the first error of any of them."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self.error: BaseException | None = None
+        self._barrier = threading.Barrier(size)
+        self._lock = threading.Lock()
+        self._clear()
+
+    def _clear(self) -> None:
+        # Two boards in turn: a quick device may show its next thing while a slow one still reads the board before,
+        # but not the one after that, since the slow one has to come to the next meeting first.
+        self._boards: list[list] = [[None] * self.size, [None] * self.size]
+        self._turns = [0] * self.size
+
+    def show(self, rank: int, what) -> list:
+        """Shows `what` to the others, waits for all, and returns what everybody shows, in the order of the devices.
+
+        DeviceFailedError at once when a device has failed.
+        """
+        board = self._boards[self._turns[rank] % 2]
+        self._turns[rank] += 1
+        board[rank] = what
+        self.wait()
+        return list(board)
+
+    def wait(self) -> None:
+        """Waits for all devices; DeviceFailedError at once when one of them has failed."""
+        try:
+            self._barrier.wait()
+        except threading.BrokenBarrierError:
+            raise DeviceFailedError("another device failed") from None
+
+    def fail(self, error: BaseException) -> None:
+        """Keeps the first error and sends everybody away who waits, now or later."""
+        with self._lock:
+            self.error = self.error or error
+        self._barrier.abort()
+
+    def reset(self) -> None:
+        """Ready for a new start, once no device is under way."""
+        self.error = None
+        self._clear()
+        self._barrier.reset()
+
+
+class Devices:
+    """`count` devices, each with a thread of its own that does all of its work.
+
+    On the CPU a device is a share of the cores, with BLAS held to that share; on GPUs, device d is the GPU of that
+    number (modulo the number of GPUs there are).
+    """
+
+    def __init__(self, count: int):
+        self.count = count
+        self.meeting = Meeting(count)
+        # Where the cores do not divide evenly, the first devices have one more.
+        shares = [max(1, num_threads // count + (rank < num_threads % count)) for rank in range(count)]
+        self._threads = [
+            ThreadPoolExecutor(1, f"tinynet-device-{rank}", initializer=_take_place, initargs=(rank, shares[rank]))
+            for rank in range(count)
+        ]
+
+    def run(self, task: Callable[[int], object]) -> list:
+        """task(rank) on every device's thread, at the same time; the results in order.
+
+        When a task raises, the devices that wait for its device are sent away at once, and the first error is raised
+        with its own traceback once all threads are free again.
+        """
+        self.meeting.reset()
+
+        def guarded(rank: int) -> object:
+            try:
+                return task(rank)
+            except BaseException as error:
+                self.meeting.fail(error)
+                raise
+
+        futures = [thread.submit(guarded, rank) for rank, thread in enumerate(self._threads)]
+        wait(futures)
+        if self.meeting.error is not None:
+            raise self.meeting.error
+        return [future.result() for future in futures]
+
+
+def _take_place(rank: int, threads: int) -> None:
+    """What a device's thread does first."""
+    backend.use_device(rank)
+    work_with(Workers(threads))

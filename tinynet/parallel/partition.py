@@ -1,0 +1,166 @@
+"""The partition of a network: which part of each layer a device holds, and where the devices must talk.
+
+An activation is either split, each device holding one block of its channels or neurons, or whole, each device holding
+all of it. Every layer says which of the two it takes and gives; the crossings follow.
+"""
+
+import copy
+from functools import singledispatch
+
+import numpy as np
+
+from tinynet.backend import to_device, to_host
+from tinynet.execution import Memory
+from tinynet.layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from tinynet.network import Sequential
+from tinynet.parallel.communicator import Communicator, ThreadCommunicator
+from tinynet.parallel.devices import Devices
+from tinynet.parallel.exchange import AllGather, AllReduce, TakeBlock
+from tinynet.parallel.ledger import Ledger
+from tinynet.parallel.towers import Towers
+
+
+def partition(net: Sequential, devices: int = 2) -> Towers:
+    """The same network on several devices, each with its part of every layer (Krizhevsky et al. 2012, section 3.2).
+
+    Outputs and gradients are those of `net`, whose weights are copied; `net` itself stays as it is. Grouped
+    convolutions and grouped LRN whose groups the devices divide stay inside a device, as do activations, pooling and
+    dropout; a layer that needs all channels gets an AllGather before it; the last linear layer is split by its input
+    columns, with an AllReduce after it. ValueError names a layer that cannot be split.
+    """
+    if not isinstance(net, Sequential):
+        raise TypeError(f"partition: expected a Sequential, got {type(net).__name__}")
+    if not isinstance(devices, int) or devices < 1:
+        raise ValueError(f"partition: expected 1 or more devices, got {devices!r}")
+    team, ledger = Devices(devices), Ledger(devices)
+    axes: dict[str, int | None] = {}
+    towers = team.run(lambda rank: _tower(net, ThreadCommunicator(rank, ledger, team.meeting), axes))
+    return Towers(towers, axes, ledger, team)
+
+
+def _tower(net: Sequential, communicator: Communicator, axes: dict[str, int | None]) -> Sequential:
+    """One device's part of `net`. `axes` receives the axis along which each parameter is cut; None: device 0 has it."""
+    layers = list(_flat(net))
+    last = max((index for index, (_, layer) in enumerate(layers) if layer.params), default=-1)
+    tower: list[tuple[str, Layer]] = []
+    split = False  # the input is whole: every device gets the images
+    for index, (name, layer) in enumerate(layers):
+        kind = "columns" if index == last and isinstance(layer, Linear) else _kind(layer, communicator.size)
+        if split and kind in ("rows", "whole"):
+            tower.append((f"gather_{name}", AllGather(communicator, name, replicated=index > last)))
+        if not split and kind in ("groups", "columns"):
+            tower.append((f"take_{name}", TakeBlock(communicator, name)))
+        part = _fresh(layer)
+        if kind in ("rows", "groups", "columns"):
+            _cut_parameters(layer, part, kind, communicator, axes)
+        elif isinstance(layer, Dropout) and split:
+            part.part = (communicator.rank, communicator.size)
+        elif isinstance(layer, LocalResponseNorm) and split and kind == "any":
+            part.groups = layer.groups // communicator.size if not layer.within_channel else 1
+        tower.append((name, part))
+        if kind == "columns":
+            tower.append((f"reduce_{name}", AllReduce(communicator, name)))
+        split = split if kind == "any" else kind in ("rows", "groups")
+    if split:
+        tower.append(("gather_output", AllGather(communicator, "output", replicated=True)))
+    return Sequential(tower, needs_dx=net.needs_dx)
+
+
+def _flat(net: Sequential):
+    """(name, layer) of every layer in order, the layers of inner networks among them."""
+    for name, layer in net.layers.items():
+        if isinstance(layer, Sequential):
+            yield from ((f"{name}_{inner}", deep) for inner, deep in _flat(layer))
+        else:
+            yield name, layer
+
+
+# ---- what a layer takes and gives: "any" (and gives the same), "whole" (and gives it whole), or, of layers with
+# parameters, "rows" (takes the whole, gives its block), "groups" (takes its block, gives its block) ----
+
+
+@singledispatch
+def _kind(layer: Layer, devices: int) -> str:
+    raise ValueError(f"{layer.name}: partition does not know how to split a {type(layer).__name__}")
+
+
+for _local in (ReLU, Tanh, Sigmoid, MaxPool2d, AvgPool2d, Dropout, Flatten):
+    _kind.register(_local, lambda layer, devices: "any")
+_kind.register(Softmax, lambda layer, devices: "whole")
+
+
+@_kind.register
+def _(layer: LocalResponseNorm, devices: int) -> str:
+    return "any" if layer.within_channel or layer.groups % devices == 0 else "whole"
+
+
+@_kind.register
+def _(layer: Linear, devices: int) -> str:
+    return "rows"
+
+
+@_kind.register
+def _(layer: Conv2d, devices: int) -> str:
+    if layer.groups == 1:
+        return "rows"
+    if layer.groups % devices:
+        raise ValueError(f"{layer.name}: {layer.groups} groups cannot be shared out over {devices} devices")
+    return "groups"
+
+
+# ---- a device's part of a layer ----
+
+
+def _fresh(layer: Layer) -> Layer:
+    """The layer again, with arrays of its own."""
+    part = copy.copy(layer)
+    part.params, part.grads = {}, {}
+    part._memory, part._cache = Memory(), None
+    return part
+
+
+def _share(layer: Layer, what: str, total: int, devices: int) -> int:
+    if total % devices:
+        raise ValueError(f"{layer.name}: {total} {what} cannot be shared out over {devices} devices")
+    return total // devices
+
+
+def _cut_parameters(layer: Layer, part: Layer, kind: str, communicator: Communicator, axes: dict) -> None:
+    """Gives `part` this device's block of the layer's parameters, and the sizes that go with it.
+
+    By rows: a block of the outputs. By columns: a block of the inputs; the devices' outputs will be added up, so one of
+    them holds the bias.
+    """
+    rank, size = communicator.rank, communicator.size
+    if kind == "columns":
+        part.in_features = _share(layer, "input features", layer.in_features, size)
+    elif isinstance(layer, Linear):
+        part.out_features = _share(layer, "output features", layer.out_features, size)
+    else:
+        part.out_channels = _share(layer, "output channels", layer.out_channels, size)
+        if kind == "groups":
+            part.in_channels, part.groups = layer.in_channels // size, layer.groups // size
+    for key, whole in layer.params.items():
+        parameter = to_host(whole)
+        axis = (1 if key == "weight" else None) if kind == "columns" else 0
+        axes[f"{layer.name}.{key}"] = axis
+        if axis is None and rank != 0:
+            continue
+        if axis is not None:
+            count = parameter.shape[axis] // size
+            block = slice(rank * count, (rank + 1) * count)
+            parameter = parameter[block] if axis == 0 else parameter[:, block]
+        part._add_parameter(key, to_device(np.array(parameter, order="C")))  # a copy, on this device

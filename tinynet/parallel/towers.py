@@ -1,0 +1,158 @@
+"""A network on several devices: its towers, run side by side, and its parameters as a whole."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tinynet.backend import PerDevice, here, on_device, on_gpu
+from tinynet.layers.layer import Layer, Shape
+from tinynet.network import Sequential
+from tinynet.parallel.devices import Devices
+from tinynet.parallel.exchange import ExchangeLayer
+from tinynet.parallel.ledger import Ledger
+
+
+class Towers(Layer):
+    """What `partition` returns: a layer like the network that it was made from, run by one thread per device.
+
+    towers: the devices' parts, ordinary Sequentials. ledger: what crossed in the last step. Parameters are split over
+    the towers: their full names begin with "tower0." and so on; `merge` makes the whole ones of them, under the names
+    of the network on one device, and `split` the reverse, which is how weights and checkpoints are saved and loaded.
+
+    An error in one tower stops the others at once and is raised with its own traceback.
+    """
+
+    def __init__(self, towers: list[Sequential], axes: Mapping[str, int | None], ledger: Ledger, devices: Devices):
+        # Layer.__init__ is not called: the towers have the memory, the parameters and the gradients
+        self.name = ""
+        self.towers, self.ledger = towers, ledger
+        self._axes, self._devices = dict(axes), devices
+
+    # ---- one program per device ----
+
+    @property
+    def devices(self) -> int:
+        return len(self.towers)
+
+    def on_devices(self, task: Callable[[int], object]) -> list:
+        return self._devices.run(task)
+
+    def forward(self, x, train: bool = False):
+        """The output, which every device has in full. x: an array that all devices can read, or a PerDevice."""
+        self.ledger.clear()
+        outputs = self.on_devices(lambda rank: self.towers[rank].forward(on_device(x, rank), train))
+        return PerDevice(outputs) if on_gpu and self.devices > 1 else outputs[0]
+
+    def backward(self, dy):
+        """Every device knows all of dy, and what it finds of dx is its own kernels' part: dx is the sum."""
+        parts = self.on_devices(lambda rank: self.towers[rank].backward(on_device(dy, rank)))
+        if not self.needs_dx or not self._axes:
+            return parts[0]
+        dx = parts[0].copy(order="K")
+        for part in parts[1:]:
+            dx += here(part)
+        return dx
+
+    # ---- as a layer ----
+
+    def parameters(self, device: int | None = None) -> list[tuple[str, Layer, str]]:
+        ranks = range(self.devices) if device is None else [device]
+        return [
+            (f"tower{rank}.{name}", layer, key) for rank in ranks for name, layer, key in self.towers[rank].parameters()
+        ]
+
+    @property
+    def params(self) -> dict:
+        return {name: layer.params[key] for name, layer, key in self.parameters()}
+
+    @property
+    def grads(self) -> dict:
+        return {name: layer.grads[key] for name, layer, key in self.parameters()}
+
+    @property
+    def needs_dx(self) -> bool:
+        return self.towers[0].needs_dx
+
+    @needs_dx.setter
+    def needs_dx(self, value: bool) -> None:
+        for tower in self.towers:
+            tower.needs_dx = value
+
+    @property
+    def trainable(self) -> bool:
+        return self.towers[0].trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for tower in self.towers:
+            tower.trainable = value
+
+    def set_step(self, step: int) -> None:
+        for tower in self.towers:
+            tower.set_step(step)
+
+    def astype(self, dtype) -> "Towers":
+        for tower in self.towers:
+            tower.astype(dtype)
+        return self
+
+    def _output_shape(self, shape: tuple) -> Shape:
+        return self.towers[0]._output_shape(shape)
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return sum(tower.multiply_adds(input_shape) for tower in self.towers)
+
+    def __repr__(self) -> str:
+        return "\n\n".join(f"tower {rank}\n{tower!r}" for rank, tower in enumerate(self.towers))
+
+    # ---- the parameters as a whole ----
+
+    def merge(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Host arrays under the towers' names, joined to whole ones under the names of the network on one device."""
+        whole = {}
+        for name, axis in self._axes.items():
+            if axis is None:
+                whole[name] = arrays[f"tower0.{name}"]
+            else:
+                parts = [arrays[f"tower{rank}.{name}"] for rank in range(self.devices)]
+                whole[name] = np.concatenate(parts, axis)
+        return whole
+
+    def split(self, whole: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The reverse of `merge`: each tower's block of whole host arrays."""
+        arrays = {}
+        for name, axis in self._axes.items():
+            if axis is None:
+                arrays[f"tower0.{name}"] = whole[name]
+            else:
+                for rank, part in enumerate(np.split(whole[name], self.devices, axis)):
+                    arrays[f"tower{rank}.{name}"] = part
+        return arrays
+
+    # ---- before any data ----
+
+    def describe(self, input_shape: Shape, batch_size: int = 128) -> str:
+        """Which layer lives where, what each device holds, and what will cross, for images of `input_shape`."""
+        summaries = [tower.summary(input_shape) for tower in self.towers]
+        devices = range(self.devices)
+        width = max(len(row.name) for row in summaries[0].rows) + 2
+        lines = [f"{'layer':{width}}{'output on each device':24}" + "".join(f"{f'device {d}':>14}" for d in devices)]
+        crossing = 0
+        for rows in zip(*(summary.rows for summary in summaries), strict=True):
+            output = " x ".join(map(str, rows[0].output_shape))
+            line = f"{rows[0].name:{width}}{output:24}" + "".join(f"{row.parameters:>14,}" for row in rows)
+            layer = self.towers[0][rows[0].name]
+            received = layer.received_bytes(rows[0].output_shape) if isinstance(layer, ExchangeLayer) else 0
+            crossing += received
+            lines.append(line + (f"   <- {received:,} B per image cross to each device" if received else ""))
+        for title, values in (
+            ("parameters", [summary.parameters for summary in summaries]),
+            ("weights, gradients, momentum, MB", [12 * summary.parameters / 1e6 for summary in summaries]),
+            (
+                f"activations and their gradients at batch {batch_size}, MB",
+                [2 * batch_size * summary.activation_bytes / 1e6 for summary in summaries],
+            ),
+        ):
+            lines.append(f"{title:{width + 24}}" + "".join(f"{value:>14,.0f}" for value in values))
+        lines.append(f"Crossing forwards, per image and device: {crossing:,} B")
+        return "\n".join(lines)
