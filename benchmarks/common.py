@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 
-
 LEARNING_RATE = 1e-3  # small: random labels are to be learnt by no one, and nothing is to overflow
 
 

@@ -1,14 +1,18 @@
 """Tiles, threads and lasting memory."""
 
 import copy
+import os
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import threadpoolctl
 
-from tinynet import execution
-from tinynet.backend import to_host, xp
+from tinynet import SGD, SoftmaxCrossEntropy, execution, models
+from tinynet.backend import on_gpu, to_device, to_host, xp
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 1000])
@@ -46,21 +50,92 @@ def test_an_error_in_any_share_is_raised_after_all_have_ended():
 
         with pytest.raises(ZeroDivisionError, match=str(bad)):
             execution.run(task, list(range(10)))
-        assert len(ended) >= 10 // 2 - 1
+        assert len(ended) >= (0 if execution.num_threads == 1 else 10 // 2 - 1)
+
+
+def blas_threads() -> list[int]:
+    return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
 
 
 def test_blas_is_held_to_one_thread_inside_and_given_back():
-    def threads() -> list[int]:
-        return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
-
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
-        before = threads()
+        before = blas_threads()
         inside = []
-        execution.run(lambda tile: inside.extend(threads()), [0, 1, 2])
+        execution.run(lambda tile: inside.extend(blas_threads()), [0, 1, 2])
         assert set(inside) <= {1}
         with pytest.raises(ZeroDivisionError):
             execution.run(lambda tile: 1 / 0, [0, 1])
-        assert threads() == before
+        assert blas_threads() == before
+
+
+@pytest.mark.parametrize("first_to_leave", ["main", "other"])
+def test_blas_is_held_whichever_threads_run_tiles(first_to_leave):
+    """Two threads of the process in the middle of their tiles at once, whichever of them enters or leaves first."""
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before, inside = blas_threads(), []
+        entered, leave = threading.Event(), threading.Event()
+
+        def wait_inside(tile) -> None:
+            inside.extend(blas_threads())
+            entered.set()
+            assert leave.wait(10)
+            inside.extend(blas_threads())
+
+        with ThreadPoolExecutor(1) as thread:
+            other = thread.submit(execution.run, wait_inside, [0])
+            assert entered.wait(10)
+            if first_to_leave == "other":
+
+                def let_other_leave(tile) -> None:
+                    leave.set()
+                    other.result(10)
+                    inside.extend(blas_threads())
+
+                execution.run(let_other_leave, [0])
+            else:
+                execution.run(lambda tile: inside.extend(blas_threads()), [0])
+                leave.set()
+                other.result(10)
+        assert set(inside) <= {1}
+        assert blas_threads() == before
+
+
+def test_nets_in_several_threads_give_the_bits_that_they_give_alone():
+    def train(seed: int) -> dict:
+        net = models.alexnet(4, width=0.06, input_size=67, initialization="he", seed=seed)
+        loss, optimizer = SoftmaxCrossEntropy(), SGD(net, 0.01)
+        x = to_device(np.random.default_rng(seed).standard_normal((8, 3, 67, 67)).astype(np.float32))
+        for _ in range(3):
+            loss.forward(net.forward(x, train=True), np.arange(8) % 4)
+            net.backward(loss.backward())
+            optimizer.step()
+        return {name: to_host(parameter).tobytes() for name, parameter in net.params.items()}
+
+    alone = [train(seed) for seed in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(train, range(3))) == alone
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or on_gpu, reason="needs fork, and a host that may be forked")
+def test_a_forked_child_computes():
+    command = (
+        "import os, tinynet, tinynet.execution as e, threading\n"
+        "e.run(lambda tile: None, [0, 1, 2])\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    seen = []\n"
+        "    e.run(seen.append, [0, 1, 2])\n"
+        "    os._exit(len(seen))\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", command], capture_output=True, text=True, timeout=60)
+    assert result.stdout == "3\n", result.stderr
+
+
+def test_arrays_that_would_be_copied_are_refused():
+    x = xp.zeros((4, 6), xp.float32)
+    with pytest.raises(ValueError, match="C-contiguous"):
+        execution.run_flat(lambda x: None, x.T)
 
 
 def test_run_flat_sees_every_element_once():

@@ -49,14 +49,15 @@ class WithoutTheBatch(SoftmaxCrossEntropy):
     """Forgets 1 / N."""
 
     def backward(self):
-        return super().backward() * self._labels.size
+        return super().backward() * self._kept[0][1].size
 
 
 class WithoutTheLabel(SoftmaxCrossEntropy):
     """Forgets to subtract the label's one."""
 
     def backward(self):
-        return (self._probabilities / self._labels.size).T
+        ((probabilities, labels),) = self._kept
+        return (probabilities / labels.size).T
 
 
 def small_net() -> Sequential:

@@ -225,7 +225,7 @@ def dropout_with_the_mask_of_the_case(case: Case) -> Pairs:
         """In place of a named stream: values that keep what the case keeps, in batch-last order."""
 
         def random(self, shape, dtype):
-            drawn = np.moveaxis(np.where(kept, 1, 0).astype(dtype), 0, -1)  # (N, ...) -> (..., N)
+            drawn = np.moveaxis(np.where(kept, 1, 0).astype(dtype), 0, -1).copy(order="C")  # (N, ...) -> (..., N)
             assert drawn.shape == shape
             return drawn
 

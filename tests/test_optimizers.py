@@ -135,3 +135,21 @@ def test_schedules_depend_on_the_past_only():
         assert rates == sorted(rates, reverse=True)
         assert [schedule(0.01, errors[:epochs]) for epochs in range(40)] == rates
         assert len(set(rates)) > 2
+
+
+def test_a_parameter_in_another_memory_order_is_trained_too():
+    """A user's own array, such as the transposed kernel of another framework."""
+    generator = np.random.default_rng(3)
+    kernel = generator.standard_normal((4, 3)).astype(np.float32)
+    nets = [Sequential([("fc", Linear(4, 3))]) for _ in range(2)]
+    nets[0]["fc"].params["weight"] = to_device(kernel).T
+    nets[1]["fc"].params["weight"] = to_device(np.ascontiguousarray(kernel.T))
+    x, dy = to_device(generator.standard_normal((5, 4)).astype(np.float32)), to_device(np.ones((5, 3), np.float32))
+    for net in nets:
+        optimizer = SGD(net, 0.1)
+        for _ in range(3):
+            net.forward(x, train=True)
+            net.backward(dy)
+            optimizer.step()
+    one, other = (to_host(net["fc"].params["weight"]) for net in nets)
+    assert np.array_equal(one, other) and not np.array_equal(one, kernel.T)

@@ -70,7 +70,10 @@ def tiles(length: int, bytes_each: int, tile_bytes: int | None = None) -> list[s
 
 
 def thread_tiles(length: int, parts: int | None = None) -> list[slice]:
-    """`length` things in one slice per thread (or in `parts`): for work whose tiles need no cache, such as products."""
+    """`length` things in one slice per thread (or in `parts`): for work whose tiles need no cache, such as products.
+
+    What is summed inside a slice must not depend on the cut, or results would change with the number of threads.
+    """
     count = min(length, parts or workers().count)
     return [slice(i * length // count, (i + 1) * length // count) for i in range(count)]
 
@@ -91,19 +94,34 @@ class _SingleThreadedBlas(contextlib.AbstractContextManager):
         with self._lock:
             if self._inside == 0:
                 self._before = [library.get_num_threads() for library in self._libraries]
-                for library in self._libraries:
-                    library.set_num_threads(1)
+                self._set([1] * len(self._libraries))
             self._inside += 1
 
     def __exit__(self, *exception) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                for library, count in zip(self._libraries, self._before, strict=True):
-                    library.set_num_threads(count)
+                self._set(self._before)
+
+    def _set(self, counts: list[int]) -> None:
+        for library, count in zip(self._libraries, counts, strict=True):
+            # threadpoolctl lets only the thread that set a limit first set another; here whoever has the lock may.
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
+            library.set_num_threads(count)
 
 
 _single_threaded_blas = _SingleThreadedBlas()
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads, and perhaps a lock that nobody will open again."""
+    global _everyone, _single_threaded_blas
+    _everyone, _single_threaded_blas = Workers(num_threads), _SingleThreadedBlas()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def run_shares(task: Callable[[Sequence], object], tiles: Sequence) -> list:
@@ -135,7 +153,9 @@ def run(task: Callable[[object], None], tiles: Sequence) -> None:
 
 
 def run_flat(task: Callable, *arrays) -> None:
-    """`task(*slices)` over C-contiguous arrays of one shape, seen flat and cut into the same tiles."""
+    """`task(*slices)` over C-contiguous arrays of one shape, seen flat and cut into the same tiles; else ValueError."""
+    if not all(array.flags.c_contiguous for array in arrays):  # flattened, it would be a copy, and what is written lost
+        raise ValueError("expected C-contiguous arrays")
     flat = [array.reshape(-1) for array in arrays]
     size, itemsize = flat[0].size, max(array.itemsize for array in flat)
     run(lambda tile: task(*(array[tile] for array in flat)), tiles(size, itemsize))

@@ -1,8 +1,9 @@
 """Sequential, a chain of named layers that is itself a layer, and the summary of a network."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tinynet.layers.layer import Layer, Shape
 
@@ -11,24 +12,27 @@ class Sequential(Layer):
     """Layers one after the other: Sequential([("conv1", Conv2d(3, 96, 11, stride=4)), ("relu1", ReLU()), ...]).
 
     net["conv1"] is a layer by name, and iterating gives the layers in order. Names are unique; a layer has one place.
-    params and grads are views of the layers' own, under full names such as "conv1.weight"; write into the arrays, or
-    into `net["conv1"].params`. needs_dx=True makes backward return the gradient of the net's input, which is left out
-    by default.
+    params and grads are read-only collections of the layers' own arrays, under full names such as "conv1.weight": write
+    into the arrays, or put others into `net["conv1"].params`. needs_dx=True makes backward return the gradient of the
+    net's input, which is left out by default.
     """
 
     def __init__(self, layers: Sequence[tuple[str, Layer]], needs_dx: bool = False):
         # Layer.__init__ is not called: a chain has no memory of its own, and its params and grads are its layers'
         self.layers: dict[str, Layer] = {}
-        for name, layer in layers:
+        for entry in layers:
+            if not isinstance(entry, tuple | list) or len(entry) != 2:
+                raise TypeError(f"Sequential: expected pairs (name, layer), got {entry!r}")
+            name, layer = entry
             if not isinstance(name, str) or not name or "." in name:
                 raise ValueError(f"Sequential: a layer's name must be a word without dots, got {name!r}")
             if not isinstance(layer, Layer):
                 raise TypeError(f"Sequential: expected a layer under the name {name!r}, got {type(layer).__name__}")
             if name in self.layers:
                 raise ValueError(f"Sequential: two layers are named {name!r}")
-            if any(layer is other for other in self.layers.values()):
-                raise ValueError(f"Sequential: the layer {name!r} has another place in the net already")
             self.layers[name] = layer
+            if len(set(map(id, _leaves(self)))) < len(_leaves(self)):
+                raise ValueError(f"Sequential: the layer {name!r} has another place in the net already")
         if not self.layers:
             raise ValueError("Sequential: expected at least one layer, got none")
         self.rename("")
@@ -58,12 +62,12 @@ class Sequential(Layer):
             layer.trainable = value
 
     @property
-    def params(self) -> dict:
-        return {self._inner(name): layer.params[key] for name, layer, key in self.parameters()}
+    def params(self) -> Mapping:
+        return MappingProxyType({self._inner(name): layer.params[key] for name, layer, key in self.parameters()})
 
     @property
-    def grads(self) -> dict:
-        return {self._inner(name): layer.grads[key] for name, layer, key in self.parameters()}
+    def grads(self) -> Mapping:
+        return MappingProxyType({self._inner(name): layer.grads[key] for name, layer, key in self.parameters()})
 
     def _inner(self, full_name: str) -> str:
         return full_name.removeprefix(f"{self.name}.")
@@ -134,6 +138,11 @@ class Sequential(Layer):
                 rows.append(SummaryRow(name, repr(layer), output_shape, parameters, work, 4 * math.prod(output_shape)))
             input_shape = output_shape
         return Summary(rows)
+
+
+def _leaves(layer: Layer) -> list[Layer]:
+    """The layer, or of a chain its layers, and theirs."""
+    return [leaf for inner in layer for leaf in _leaves(inner)] if isinstance(layer, Sequential) else [layer]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class SGD:
         lr_multipliers: Mapping[str, float] | None = None,
         decay_multipliers: Mapping[str, float] | None = None,
     ):
-        if lr < 0 or not 0 <= momentum < 1 or weight_decay < 0:
+        if not (0 <= lr < math.inf and 0 <= momentum < 1 and 0 <= weight_decay < math.inf):
             raise ValueError(
                 f"SGD: expected lr >= 0, 0 <= momentum < 1 and weight_decay >= 0,"
                 f" got lr={lr}, momentum={momentum}, weight_decay={weight_decay}"
@@ -54,7 +54,7 @@ class SGD:
 
     def _start(self, device: int) -> None:
         for name, layer, key in self.net.parameters(device):
-            self.velocity[name] = xp.zeros_like(layer.params[key])
+            self.velocity[name] = xp.zeros(layer.params[key].shape, layer.params[key].dtype)
 
     def step(self) -> None:
         """Updates every parameter once, from the gradients of the last backward, each on its device."""
@@ -66,6 +66,8 @@ class SGD:
                 continue
             lr = self.lr * self._multiplier(self.lr_multipliers, layer, key)
             decay = self.weight_decay * self._multiplier(self.decay_multipliers, layer, key)
+            if not layer.params[key].flags.c_contiguous:  # a user's own array, such as a transposed one
+                layer.params[key] = xp.ascontiguousarray(layer.params[key])
             self._update(layer.params[key], layer.grads[key], self.velocity[name], float(lr), float(decay))
 
     def _update(self, weight, gradient, velocity, lr: float, decay: float) -> None:

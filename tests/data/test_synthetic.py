@@ -128,7 +128,7 @@ def accuracy(train, labels, val, val_labels):
     )
 
 
-def test_colour_alone_tells_the_classes_apart_no_better_than_chance(drawn):
+def test_colour_alone_hardly_tells_the_classes_apart(drawn):
     (train, labels), (val, val_labels) = drawn
     chance = 1 / 12
 

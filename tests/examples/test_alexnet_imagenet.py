@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,8 +28,13 @@ def run(folder: Path, *options) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
 
 
+OTHER = ["--momentum", "0.8", "--weight-decay", "0.01", "--colour-noise", "0.3", "--lr-scheduler", "step"]
+OTHER += ["--lr-step-size", "1", "--lr-divisor", "2", "--dropout", "0.3", "--order", "caffenet"]
+
+
 def test_train_resume_and_test(data, tmp_path):
-    whole = run(tmp_path, "--data", data, *SMALL, "--epochs", 3, "--output-dir", "whole")
+    """A resumed run is bit-equal, also where its settings are not the defaults, which a checkpoint remembers."""
+    whole = run(tmp_path, "--data", data, *SMALL, *OTHER, "--epochs", 3, "--output-dir", "whole")
     assert whole.returncode == 0, whole.stderr
     assert "3 classes, 36 training and 12 validation images" in whole.stdout
     assert len(re.findall(r"^epoch .*/3  train: loss .* validation: .* images/s", whole.stdout, re.M)) == 3
@@ -38,7 +44,7 @@ def test_train_resume_and_test(data, tmp_path):
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in log] == [1, 2, 3]
 
-    first = run(tmp_path, "--data", data, *SMALL, "--epochs", 1, "--output-dir", "parts")
+    first = run(tmp_path, "--data", data, *SMALL, *OTHER, "--epochs", 1, "--output-dir", "parts")
     assert first.returncode == 0, first.stderr
     checkpoint = tmp_path / "parts" / "checkpoint.safetensors"
     second = run(tmp_path, "--data", data, "--resume", checkpoint, "--epochs", 3, "--output-dir", "parts")
@@ -47,13 +53,47 @@ def test_train_resume_and_test(data, tmp_path):
     assert all(np.array_equal(one[name], other[name]) for name in one)
     assert len((tmp_path / "parts" / "log.jsonl").read_text().splitlines()) == 3
 
+    before = checkpoint.read_bytes()
+    again = run(tmp_path, "--data", data, *SMALL, "--epochs", 1, "--output-dir", "parts")
+    assert again.returncode and "parts has the checkpoint of another run: go on with --resume" in again.stderr
+    assert checkpoint.read_bytes() == before
+
     tested = run(tmp_path, "--data", data, "--resume", checkpoint, "--test-only")
     assert tested.returncode == 0, tested.stderr
     figures = re.findall(r"^Validation, .*$", tested.stdout, re.M)
     assert len(figures) == 2 and figures == re.findall(r"^Validation, .*$", whole.stdout, re.M)
 
+    single = run(tmp_path, "--data", data, "--resume", checkpoint, "--test-only", "--devices", 1)
+    assert single.returncode == 0, single.stderr
+    assert [line.split(":")[0] for line in re.findall(r"^Validation, .*$", single.stdout, re.M)] == [
+        "Validation, middle crop", "Validation, ten views",
+    ]  # fmt: skip
+
+    renamed = tmp_path / "renamed"
+    shutil.copytree(data, renamed)
+    for split in ("train", "val"):
+        (renamed / split / "checkerboard").rename(renamed / split / "zebra")
+    other_classes = run(tmp_path, "--data", renamed, "--resume", checkpoint, "--test-only")
+    assert other_classes.returncode == 1 and "was trained on other classes than those of" in other_classes.stderr
+
     other_width = run(tmp_path, "--data", data, "--resume", checkpoint, "--width", 0.5)
     assert other_width.returncode == 2 and "--width 0.5: the checkpoint was made with 0.06" in other_width.stderr
+
+
+def test_two_devices_and_their_ledger(data, tmp_path):
+    result = run(tmp_path, "--data", data, *SMALL, "--epochs", 1, "--ledger")
+    assert result.returncode == 0, result.stderr
+    assert "On 2 devices" in result.stdout and "gather_conv3" in result.stdout
+    ledger = re.findall(r"^(\w+) +(forward|backward) +(\w+) ", result.stdout, re.M)
+    assert ledger == [
+        ("conv3", "forward", "all_gather"),
+        ("fc6", "forward", "all_gather"),
+        ("fc7", "forward", "all_gather"),
+        ("fc8", "forward", "all_reduce"),
+        ("fc7", "backward", "reduce_scatter"),
+        ("fc6", "backward", "reduce_scatter"),
+        ("conv3", "backward", "reduce_scatter"),
+    ]
 
 
 def test_a_run_never_writes_over_an_earlier_one(data, tmp_path):
@@ -87,6 +127,12 @@ def test_mistakes_are_told(tmp_path, options, message):
         (["--crop", "300"], "crop"),
         (["--crop", "50", "--resize", "64"], "pool5: a kernel of 3 x 3 does not fit"),
         (["--lr", "-1"], "lr"),
+        (["--lr", "nan"], "lr"),
+        (["--batch-size", "0"], "batch_size"),
+        (["--workers", "-1"], "workers"),
+        (["--lr-divisor", "0"], "factor"),
+        (["--devices", "3"], "conv2: 2 groups cannot be shared out over 3 devices"),
+        (["--output-dir", "/dev/null"], "/dev/null"),
         (["--width", "0"], "width"),
         (["--lr", "1e9"], "the loss is"),
     ],

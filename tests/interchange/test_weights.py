@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 
 from tinynet import CheckpointError, Conv2d, Flatten, Linear, Sequential, initializers, load_weights, save_weights
@@ -62,16 +63,21 @@ def test_wrong_files_change_nothing(tmp_path):
     fails(net, tmp_path / "other", "fc2.weight is missing; fc2.bias is missing; .* is not in the net and 1 more")
 
 
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(CheckpointError, match=r"nowhere/w.safetensors: cannot be written"):
+        save_weights(make_net(), tmp_path / "nowhere" / "w.safetensors")
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     save_weights(make_net(seed=1), tmp_path / "w.safetensors")
     before = (tmp_path / "w.safetensors").read_bytes()
 
     def fail(arrays, path, metadata):
         path.write_bytes(b"half")
-        raise OSError("No space left on device")
+        raise safetensors.SafetensorError("I/O error: No space left on device")  # what a full disk gives
 
     monkeypatch.setattr(safetensors.numpy, "save_file", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(CheckpointError, match=r"w.safetensors: cannot be written \(.*No space"):
         save_weights(make_net(seed=2), tmp_path / "w.safetensors")
     assert (tmp_path / "w.safetensors").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1

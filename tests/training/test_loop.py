@@ -1,5 +1,7 @@
 """Training and evaluation on real files: it learns, it repeats itself to the last bit, and it stops in time."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,9 @@ def test_the_state_counts_images_time_and_reports(make_run):
     assert reports == [16, 32, 36]
     assert state.images == 36 and state.batches == 3
     assert 0 <= state.waiting_share < 1 and state.images_per_second > 0
+    seconds = state.seconds
+    time.sleep(0.02)
+    assert state.seconds == seconds  # the clock stands still when the epoch is over
 
 
 def test_ten_views_are_averaged_after_the_softmax(make_run):

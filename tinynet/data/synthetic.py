@@ -167,6 +167,8 @@ def make_dataset(
         fresh = Path(workshop) / "fresh"
         _draw_all(fresh, settings, progress)
         (fresh / MARKER).write_text(json.dumps(settings, indent=2) + "\n")
+        if _is_complete(root, settings):  # another run was quicker, and may be reading its own already
+            return root
         if root.exists():
             root.rename(Path(workshop) / "replaced")
         fresh.rename(root)

@@ -15,7 +15,10 @@ class CheckpointError(RuntimeError):
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes host arrays and text as a safetensors file: beside it first, then renamed, so never by halves."""
+    """Writes host arrays and text as a safetensors file: beside it first, then renamed, so never by halves.
+
+    CheckpointError when it cannot be written.
+    """
     path = Path(path)
     beside = path.with_name(f".{path.name}.partial")
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -24,6 +27,8 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: M
         with open(beside, "rb") as written:
             os.fsync(written.fileno())
         os.replace(beside, path)
+    except (OSError, safetensors.SafetensorError) as error:  # a full disk, a folder that is not there or not writable
+        raise CheckpointError(f"{path}: cannot be written ({error}); what was there before is as it was") from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -35,7 +40,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, TypeError, safetensors.SafetensorError) as error:  # TypeError: a dtype that NumPy does not have
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
 
 
@@ -55,6 +60,12 @@ def load_weights(net, path: str | Path) -> None:
 
 def set_parameters(net, arrays: Mapping[str, np.ndarray], source: str) -> None:
     """Sets the parameters of `net` from host arrays, all or none; `source` names them in a CheckpointError."""
+    check_arrays(net, arrays, source)
+    set_arrays(net, {name: layer.params[key] for name, layer, key in net.parameters()}, arrays)
+
+
+def check_arrays(net, arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """CheckpointError unless there is an array of the right shape for every parameter of `net`, and no other."""
     params = whole_parameters(net)
     problems = [f"{name} is missing" for name in params if name not in arrays]
     problems += [f"{name} is not in the net" for name in arrays if name not in params]
@@ -66,7 +77,6 @@ def set_parameters(net, arrays: Mapping[str, np.ndarray], source: str) -> None:
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(f"{source}: not this network's weights: {'; '.join(problems[:3])}{more}")
-    set_arrays(net, {name: layer.params[key] for name, layer, key in net.parameters()}, arrays)
 
 
 def whole_parameters(net) -> dict[str, np.ndarray]:

@@ -35,7 +35,8 @@ class ReLU(_Activation):
     """y = max(x, 0), any shape (Krizhevsky et al. 2012, section 3.1). dx = dy where y > 0, else 0.
 
     inplace: the output takes the place of x and the input's gradient that of dy, which saves two arrays of x's size.
-    For batch-last input only; input in another memory order is copied first and stays as it was.
+    For use behind a layer that makes an array of its own: a user's own batch-last array, given to it directly or
+    through Flatten, is overwritten. Input in another memory order is copied first and stays as it was.
     """
 
     _function, _slope = elementwise.relu_forward, elementwise.relu_backward

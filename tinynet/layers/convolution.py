@@ -4,7 +4,7 @@ import math
 
 from tinynet.backend import to_device
 from tinynet.initializers import he_uniform, zeros
-from tinynet.layers.layer import Layer, Shape, pair
+from tinynet.layers.layer import Layer, Shape, pair, whole
 from tinynet.operations.convolution import (
     Geometry,
     bias_gradient,
@@ -45,7 +45,7 @@ class Conv2d(Layer):
     ):
         super().__init__()
         for what, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
-            pair(value, f"Conv2d: {what}", 1)
+            whole(value, f"Conv2d: {what}")
         if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"Conv2d: groups must divide the channels, got in_channels={in_channels},"
@@ -74,8 +74,9 @@ class Conv2d(Layer):
         if isinstance(self.padding, str):
             raise ValueError(f"{self.name}: padding must be a number, a pair, 'same' or 'valid', got {self.padding!r}")
         if isinstance(self.padding, tuple | list) and all(isinstance(side, tuple | list) for side in self.padding):
-            vertical, horizontal = (pair(tuple(side), f"{self.name}: padding", 0) for side in self.padding)
-            return [vertical, horizontal]
+            if len(self.padding) != 2:
+                raise TypeError(f"{self.name}: padding: expected ((top, bottom), (left, right)), got {self.padding!r}")
+            return [pair(tuple(side), f"{self.name}: padding", 0) for side in self.padding]
         vertical, horizontal = pair(self.padding, f"{self.name}: padding", 0)
         return [(vertical, vertical), (horizontal, horizontal)]
 

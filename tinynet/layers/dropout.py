@@ -41,8 +41,9 @@ class Dropout(Layer):
         y = self._array("y", x.shape, x.dtype)
         if train:
             index, parts = self.part
-            drawn = stream(self.seed, self.name, self.step).random((parts, *x.shape), np.float32)[index]
-            mask = to_device(drawn >= self.p)
+            whole = (parts * x.shape[0], *x.shape[1:])
+            drawn = stream(self.seed, self.name, self.step).random(whole, np.float32)
+            mask = to_device(drawn[index * x.shape[0] : (index + 1) * x.shape[0]] >= self.p)
             self.step += 1
             self._cache = mask, x.dtype
             elementwise.masked_scale(x, mask, self._train_scale, y)

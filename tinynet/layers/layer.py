@@ -26,6 +26,15 @@ def pair(value: int | tuple[int, int], what: str, minimum: int) -> tuple[int, in
     return int(values[0]), int(values[1])
 
 
+def whole(value: int, what: str, minimum: int = 1) -> int:
+    """`value`, a whole number of `minimum` or more; ValueError or TypeError naming `what`."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"{what}: expected a whole number, got {value!r}")
+    if value < minimum:
+        raise ValueError(f"{what}: expected {minimum} or more, got {value!r}")
+    return int(value)
+
+
 class Layer:
     """Base of all layers. A layer states `_output_shape`, `forward` and `backward`, and `params` where it has some.
 

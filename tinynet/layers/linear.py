@@ -4,7 +4,7 @@ import math
 
 from tinynet.backend import to_device
 from tinynet.initializers import he_uniform, zeros
-from tinynet.layers.layer import Layer, Shape, pair
+from tinynet.layers.layer import Layer, Shape, whole
 from tinynet.operations.convolution import bias_gradient
 from tinynet.operations.linear import linear_backward_input, linear_backward_weight, linear_forward
 from tinynet.random import stream
@@ -20,8 +20,8 @@ class Linear(Layer):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         super().__init__()
-        pair(in_features, "Linear: in_features", 1)
-        pair(out_features, "Linear: out_features", 1)
+        whole(in_features, "Linear: in_features")
+        whole(out_features, "Linear: out_features")
         self.in_features, self.out_features = in_features, out_features
         shape = (out_features, in_features)
         self._add_parameter("weight", to_device(he_uniform(shape, stream(0, "Linear", *shape))))

@@ -1,6 +1,6 @@
 """LocalResponseNorm, the paper's normalisation and its variants. Its arithmetic is operations/normalization.py."""
 
-from tinynet.layers.layer import Layer, Shape, pair
+from tinynet.layers.layer import Layer, Shape, whole
 from tinynet.operations.normalization import lrn_backward, lrn_forward
 
 
@@ -25,9 +25,9 @@ class LocalResponseNorm(Layer):
         within_channel: bool = False,
     ):
         super().__init__()
-        pair(size, "LocalResponseNorm: size", 1)
-        pair(groups, "LocalResponseNorm: groups", 1)
-        if alpha < 0 or k <= 0:
+        whole(size, "LocalResponseNorm: size")
+        whole(groups, "LocalResponseNorm: groups")
+        if not (alpha >= 0 and k > 0):
             raise ValueError(f"LocalResponseNorm: expected alpha >= 0 and k > 0, got alpha={alpha}, k={k}")
         self.size, self.alpha, self.beta, self.k = size, float(alpha), float(beta), float(k)
         self.groups, self.average, self.within_channel = groups, average, within_channel

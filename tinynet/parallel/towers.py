@@ -1,6 +1,7 @@
 """A network on several devices: its towers, run side by side, and its parameters as a whole."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -62,12 +63,12 @@ class Towers(Layer):
         ]
 
     @property
-    def params(self) -> dict:
-        return {name: layer.params[key] for name, layer, key in self.parameters()}
+    def params(self) -> Mapping:
+        return MappingProxyType({name: layer.params[key] for name, layer, key in self.parameters()})
 
     @property
-    def grads(self) -> dict:
-        return {name: layer.grads[key] for name, layer, key in self.parameters()}
+    def grads(self) -> Mapping:
+        return MappingProxyType({name: layer.grads[key] for name, layer, key in self.parameters()})
 
     @property
     def needs_dx(self) -> bool:

@@ -2,10 +2,11 @@
 
 from tinynet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tinynet.training.loop import EpochState, NonFiniteLossError, evaluate, train_epoch
-from tinynet.training.progress import Progress, append_json_line, duration
+from tinynet.training.progress import Counter, Progress, append_json_line, duration
 
 __all__ = [
     "Checkpoint",
+    "Counter",
     "EpochState",
     "NonFiniteLossError",
     "Progress",

@@ -13,6 +13,7 @@ from tinynet.backend import to_host
 from tinynet.data.statistics import Statistics
 from tinynet.interchange.weights import (
     CheckpointError,
+    check_arrays,
     read_arrays,
     set_arrays,
     set_parameters,
@@ -33,7 +34,9 @@ class Checkpoint:
     path: Path
 
     def restore(self, net, optimizer=None) -> None:
-        """Sets the net's parameters and the optimizer's velocities; CheckpointError if they are another network's."""
+        """Sets the net's parameters and the optimizer's velocities, all or none; CheckpointError if they do not fit."""
+        if optimizer is not None:
+            check_arrays(net, self.velocity, f"{self.path}, velocity")
         set_parameters(net, self.weights, str(self.path))
         if optimizer is not None:
             set_arrays(net, optimizer.velocity, self.velocity)

@@ -24,10 +24,11 @@ class EpochState(Running):
     batches: int = 0
     waiting: float = 0.0  # for the loader
     started: float = field(default_factory=time.perf_counter)
+    ended: float | None = None  # None while it goes on
 
     @property
     def seconds(self) -> float:
-        return time.perf_counter() - self.started
+        return (time.perf_counter() if self.ended is None else self.ended) - self.started
 
     @property
     def images_per_second(self) -> float:
@@ -60,6 +61,7 @@ def _prepared(batches: Iterable[Batch], prepare: Prepare, state: EpochState) -> 
         yield batch, x
         state.batches += 1
         batch = upcoming
+    state.ended = time.perf_counter()
 
 
 def train_epoch(

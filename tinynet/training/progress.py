@@ -24,6 +24,19 @@ def duration(seconds: float) -> str:
     return f"{seconds // 86400} d {seconds % 86400 // 3600:02} h"
 
 
+class Counter:
+    """A bar for a count of things, as the callback counter(done, total); nothing where there is no terminal."""
+
+    def __init__(self, title: str):
+        self._bar = tqdm(desc=title, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty())
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.close()
+
+
 class Progress:
     """The bar of one pass over the data: report(state) after each batch; a context manager.
 
