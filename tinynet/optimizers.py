@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tinynet.backend import xp
-from tinynet.execution import run_flat, scratch
+from tinynet.operations.elementwise import sgd_update
 
 
 class SGD:
@@ -68,19 +68,8 @@ class SGD:
             decay = self.weight_decay * self._multiplier(self.decay_multipliers, layer, key)
             if not layer.params[key].flags.c_contiguous:  # a user's own array, such as a transposed one
                 layer.params[key] = xp.ascontiguousarray(layer.params[key])
-            self._update(layer.params[key], layer.grads[key], self.velocity[name], float(lr), float(decay))
-
-    def _update(self, weight, gradient, velocity, lr: float, decay: float) -> None:
-        def task(w, g, v) -> None:
-            change = scratch("change", w.shape, w.dtype)
-            xp.multiply(w, decay, out=change)
-            change += g
-            change *= lr
-            v *= self.momentum
-            v -= change
-            w += v
-
-        run_flat(task, weight, gradient, velocity)
+            arrays = layer.params[key], layer.grads[key], self.velocity[name]
+            sgd_update(*arrays, float(lr), self.momentum, float(decay))
 
 
 # ---- schedules: pure functions of the past, so that a resumed run has nothing to restore ----

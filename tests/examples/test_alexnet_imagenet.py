@@ -14,6 +14,9 @@ import safetensors.numpy
 from tinynet.data.synthetic import make_dataset
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "alexnet_imagenet.py"
+# where the tests run on emulated GPUs, so does the script
+EMULATED = ["-c", "import emu, runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"]
+EMULATED = EMULATED if "emu" in sys.modules else []
 SMALL = ["--width", "0.06", "--resize", "72", "--crop", "67", "--init", "he", "--batch-size", "16", "--workers", "1"]
 
 
@@ -24,7 +27,7 @@ def data(tmp_path_factory) -> Path:
 
 
 def run(folder: Path, *options) -> subprocess.CompletedProcess:
-    command = [sys.executable, SCRIPT, *map(str, options)]
+    command = [sys.executable, *EMULATED, SCRIPT, *map(str, options)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
 
 

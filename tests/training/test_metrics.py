@@ -14,7 +14,7 @@ def test_ranks_count_the_classes_before_the_right_one():
 
 def test_a_net_that_answers_nothing_is_right_by_chance_only():
     labels = np.arange(10)
-    found = ranks(np.zeros((10, 10)), labels)
+    found = ranks(to_device(np.zeros((10, 10))), labels)
     assert (found == 0).mean() == 0.1 and (found < 5).mean() == 0.5
 
 

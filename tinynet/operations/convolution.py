@@ -7,8 +7,9 @@ in its final memory. Chellapilla, Puri and Simard 2006 introduced the unrolling.
 
 from dataclasses import dataclass
 
-from tinynet.backend import xp
+from tinynet.backend import on_gpu, xp
 from tinynet.execution import COLUMN_BYTES, run, run_shares, scratch, thread_tiles, tiles, workers
+from tinynet.operations import kernels
 from tinynet.operations.window import Window
 
 
@@ -66,6 +67,10 @@ def _columns(geometry: Geometry, segment: Segment, channels: int, batch: int, dt
 def _im2col(x, geometry: Geometry, segment: Segment):
     """The windows of x (C, H, W, N) over a segment, as a matrix (C*kh*kw, pixels*N) in scratch memory."""
     columns = _columns(geometry, segment, x.shape[0], x.shape[3], x.dtype)
+    matrix = columns.reshape(x.shape[0] * geometry.taps, -1)  # (C*kh*kw, pixels*N)
+    if on_gpu:
+        kernels.im2col(x, geometry.vertical, geometry.horizontal, segment.rows, segment.columns, columns)
+        return matrix
     for i, j, outputs, inputs in _taps(geometry, segment):
         target = columns[:, i, j]  # (C, rows, columns, N)
         _, rows, cols = outputs
@@ -75,7 +80,20 @@ def _im2col(x, geometry: Geometry, segment: Segment):
             target[:, rows, : cols.start] = 0
             target[:, rows, cols.stop :] = 0
         target[outputs] = x[inputs]
-    return columns.reshape(x.shape[0] * geometry.taps, -1)
+    return matrix
+
+
+def _col2im(columns, geometry: Geometry, segment: Segment, dx) -> None:
+    """Adds a segment's columns (C, kh, kw, rows, columns, N) to dx (C, H, W, N); the first segment starts from zero."""
+    first = segment.pixels.start == 0
+    if on_gpu:
+        windows = geometry.vertical, geometry.horizontal
+        kernels.col2im(columns, *windows, segment.rows, segment.columns, not first, dx)
+        return
+    if first:
+        dx[...] = 0
+    for i, j, outputs, inputs in _taps(geometry, segment):
+        dx[inputs] += columns[:, i, j][outputs]
 
 
 def conv2d_forward(x, weight, bias, geometry: Geometry, y) -> None:
@@ -148,13 +166,11 @@ def conv2d_backward_input(dy, weight, geometry: Geometry, dx) -> None:
         group, block = tile
         target = dx[group, block]  # (C of the block, H, W, N)
         block_weight = weight[group][:, block].reshape(weight.shape[1], -1)  # (K/G, C of the block*kh*kw)
-        target[...] = 0
         for segment in segments:
             columns = _columns(geometry, segment, target.shape[0], batch, dx.dtype)
             matrix = columns.reshape(block_weight.shape[1], -1)
             xp.matmul(block_weight.T, dy[group][:, segment.pixels], out=matrix)
-            for i, j, outputs, inputs in _taps(geometry, segment):
-                target[inputs] += columns[:, i, j][outputs]
+            _col2im(columns, geometry, segment, target)
 
     run(task, [(group, block) for group in range(groups) for block in blocks])
 

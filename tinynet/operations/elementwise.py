@@ -1,10 +1,11 @@
-"""Activations, dropout and softmax on batch-last arrays, and the copy that brings an array into batch-last memory.
+"""Activations, dropout, softmax and the update of weights, and the copy that brings an array into batch-last memory.
 
 All arrays of a call are C-contiguous and of one shape, unless stated.
 """
 
-from tinynet.backend import xp
+from tinynet.backend import on_gpu, xp
 from tinynet.execution import run, run_flat, scratch, tiles
+from tinynet.operations import kernels
 
 
 def copy(x, out) -> None:
@@ -18,11 +19,17 @@ def copy(x, out) -> None:
 
 def relu_forward(x, y) -> None:
     """y = max(x, 0); y may be x itself."""
+    if on_gpu:
+        kernels.relu_forward(x, y)
+        return
     run_flat(lambda x, y: xp.maximum(x, 0, out=y), x, y)
 
 
 def relu_backward(y, dy, dx) -> None:
     """dx = dy where y > 0, else 0; dx may be dy itself."""
+    if on_gpu:
+        kernels.relu_backward(y, dy, dx)
+        return
 
     def task(y, dy, dx) -> None:
         positive = scratch("positive", y.shape, bool)
@@ -75,6 +82,9 @@ def sigmoid_backward(y, dy, dx) -> None:
 
 def masked_scale(x, mask, scale: float, y) -> None:
     """y = scale * x where `mask` (bool) holds, else 0: dropout's forward and its backward pass."""
+    if on_gpu:
+        kernels.masked_scale(x, mask, scale, y)
+        return
 
     def task(x, mask, y) -> None:
         xp.multiply(x, mask, out=y)
@@ -102,3 +112,21 @@ def softmax_backward(y, dy, dx) -> None:
     total = dx.sum(axis=0)
     xp.subtract(dy, total, out=dx)
     dx *= y
+
+
+def sgd_update(weight, gradient, velocity, lr: float, momentum: float, decay: float) -> None:
+    """velocity = momentum * velocity - lr * (gradient + decay * weight); weight += velocity."""
+    if on_gpu:
+        kernels.sgd_update(gradient, lr, momentum, decay, weight, velocity)
+        return
+
+    def task(weight, gradient, velocity) -> None:
+        change = scratch("change", weight.shape, weight.dtype)
+        xp.multiply(weight, decay, out=change)
+        change += gradient
+        change *= lr
+        velocity *= momentum
+        velocity -= change
+        weight += velocity
+
+    run_flat(task, weight, gradient, velocity)

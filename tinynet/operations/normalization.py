@@ -4,8 +4,9 @@ y = x / s^beta with s = k + alpha * (the sum of x^2 over a window), Krizhevsky e
 multiplies the plain sum: a layer that averages divides it by the window's size before.
 """
 
-from tinynet.backend import xp
+from tinynet.backend import on_gpu, xp
 from tinynet.execution import run, scratch, tiles
+from tinynet.operations import kernels
 from tinynet.operations.window import along
 
 Axes = tuple[int, ...]
@@ -53,6 +54,9 @@ def lrn_forward(x, size: int, alpha: float, beta: float, k: float, groups: int, 
     before, after = size // 2, (size - 1) // 2
     x, axes, cut = _windows(x, groups, within_channel)
     y, s = y.reshape(x.shape), s.reshape(x.shape)
+    if on_gpu:
+        kernels.lrn_forward(x, axes, before, after, alpha, beta, k, y, s)
+        return
 
     def task(tile: tuple) -> None:
         squares = scratch("squares", x[tile].shape, x.dtype)
@@ -76,6 +80,9 @@ def lrn_backward(x, y, s, dy, size: int, alpha: float, beta: float, groups: int,
     before, after = size // 2, (size - 1) // 2
     x, axes, cut = _windows(x, groups, within_channel)
     y, s, dy, dx = (array.reshape(x.shape) for array in (y, s, dy, dx))
+    if on_gpu:
+        kernels.lrn_backward(x, y, s, dy, axes, after, before, alpha, beta, dx)
+        return
 
     def task(tile: tuple) -> None:
         ratio = scratch("squares", x[tile].shape, x.dtype)

@@ -6,8 +6,9 @@ takes kh + kw passes in place of kh * kw, and the backward pass retraces the sam
 
 import numpy as np
 
-from tinynet.backend import to_device, xp
+from tinynet.backend import on_gpu, to_device, xp
 from tinynet.execution import run, scratch, tiles
+from tinynet.operations import kernels
 from tinynet.operations.window import Window, along
 
 
@@ -55,6 +56,9 @@ def _route(x, y, dy, window: Window, axis: int, dx) -> None:
 
 def max_pool_forward(x, vertical: Window, horizontal: Window, y) -> None:
     """y = the largest x of each window."""
+    if on_gpu:
+        kernels.max_pool_forward(x, vertical, horizontal, y)
+        return
 
     def task(tile: slice) -> None:
         rows = _row_buffer("rows", x[tile], horizontal)
@@ -70,6 +74,9 @@ def max_pool_backward(x, y, dy, vertical: Window, horizontal: Window, dx) -> Non
     The first row whose maximum equals y, and in that row the first x that equals the row's maximum, is the first in
     row order. Windows that overlap add up.
     """
+    if on_gpu:
+        kernels.max_pool_backward(x, y, dy, vertical, horizontal, dx)
+        return
 
     def task(tile: slice) -> None:
         rows = _row_buffer("rows", x[tile], horizontal)
@@ -107,6 +114,9 @@ def _inverse_counts(vertical: Window, horizontal: Window, include_padding: bool,
 
 def avg_pool_forward(x, vertical: Window, horizontal: Window, include_padding: bool, y) -> None:
     """y = the mean of each window; padding counts as zeros with `include_padding`, and not at all without."""
+    if on_gpu:
+        kernels.avg_pool_forward(x, vertical, horizontal, include_padding, y)
+        return
     inverse = _inverse_counts(vertical, horizontal, include_padding, x.dtype)
 
     def task(tile: slice) -> None:
@@ -120,6 +130,9 @@ def avg_pool_forward(x, vertical: Window, horizontal: Window, include_padding: b
 
 def avg_pool_backward(dy, vertical: Window, horizontal: Window, include_padding: bool, dx) -> None:
     """dx: every x receives dy / (positions in the window) from each window that holds it."""
+    if on_gpu:
+        kernels.avg_pool_backward(dy, vertical, horizontal, include_padding, dx)
+        return
     inverse = _inverse_counts(vertical, horizontal, include_padding, dx.dtype)
 
     def task(tile: slice) -> None:

@@ -92,7 +92,12 @@ class Devices:
                 raise
 
         futures = [thread.submit(guarded, rank) for rank, thread in enumerate(self._threads)]
-        wait(futures)
+        try:
+            wait(futures)
+        except BaseException as error:  # Ctrl-C: no device goes on behind the caller's back
+            self.meeting.fail(error)
+            wait(futures)
+            raise
         if self.meeting.error is not None:
             raise self.meeting.error
         return [future.result() for future in futures]

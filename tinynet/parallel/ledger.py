@@ -36,8 +36,8 @@ class Ledger:
 
     @property
     def crossings(self) -> list[Crossing]:
-        """In the order in which they happened, the same on every device."""
-        rows = zip(*self._columns, strict=True)
+        """In the order in which they happened, the same on every device; those that all devices came to."""
+        rows = zip(*self._columns, strict=False)  # an error may have stopped one device before the others
         return [Crossing(*row[0][:3], tuple(received for *_, received in row)) for row in rows]
 
     @property

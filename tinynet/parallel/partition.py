@@ -43,8 +43,10 @@ def partition(net: Sequential, devices: int = 2) -> Towers:
     """
     if not isinstance(net, Sequential):
         raise TypeError(f"partition: expected a Sequential, got {type(net).__name__}")
-    if not isinstance(devices, int) or devices < 1:
-        raise ValueError(f"partition: expected 1 or more devices, got {devices!r}")
+    if not isinstance(devices, int) or isinstance(devices, bool):
+        raise TypeError(f"partition: expected a whole number of devices, got {devices!r}")
+    if devices < 1:
+        raise ValueError(f"partition: expected 1 or more devices, got {devices}")
     team, ledger = Devices(devices), Ledger(devices)
     axes: dict[str, int | None] = {}
     towers = team.run(lambda rank: _tower(net, ThreadCommunicator(rank, ledger, team.meeting), axes))
@@ -60,9 +62,9 @@ def _tower(net: Sequential, communicator: Communicator, axes: dict[str, int | No
     for index, (name, layer) in enumerate(layers):
         kind = "columns" if index == last and isinstance(layer, Linear) else _kind(layer, communicator.size)
         if split and kind in ("rows", "whole"):
-            tower.append((f"gather_{name}", AllGather(communicator, name, replicated=index > last)))
+            tower.append((f"gather_{name}", AllGather(communicator, layer.name, replicated=index > last)))
         if not split and kind in ("groups", "columns"):
-            tower.append((f"take_{name}", TakeBlock(communicator, name)))
+            tower.append((f"take_{name}", TakeBlock(communicator, layer.name)))
         part = _fresh(layer)
         if kind in ("rows", "groups", "columns"):
             _cut_parameters(layer, part, kind, communicator, axes)
@@ -72,11 +74,14 @@ def _tower(net: Sequential, communicator: Communicator, axes: dict[str, int | No
             part.groups = layer.groups // communicator.size if not layer.within_channel else 1
         tower.append((name, part))
         if kind == "columns":
-            tower.append((f"reduce_{name}", AllReduce(communicator, name)))
+            tower.append((f"reduce_{name}", AllReduce(communicator, layer.name)))
         split = split if kind == "any" else kind in ("rows", "groups")
     if split:
         tower.append(("gather_output", AllGather(communicator, "output", replicated=True)))
-    return Sequential(tower, needs_dx=net.needs_dx)
+    program = Sequential(tower, needs_dx=net.needs_dx)
+    for name, layer in layers:  # errors, files and dropout's masks know a layer by its full name in `net`
+        program[name].rename(layer.name)
+    return program
 
 
 def _flat(net: Sequential):

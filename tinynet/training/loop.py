@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinynet.backend import to_host
+from tinynet.backend import to_device, to_host
 from tinynet.data import Batch, Loader, Prepare
 from tinynet.network import Sequential
 from tinynet.training.metrics import Running, ranks
@@ -125,7 +125,7 @@ def evaluate(
         value = float(-np.log(np.maximum(right, 1e-300)).mean())
         if not math.isfinite(value):
             raise NonFiniteLossError(f"evaluation, batch {state.batches + 1} of {len(loader)}: the loss is {value}")
-        state.add(value, ranks(probabilities, batch.labels))
+        state.add(value, ranks(to_device(probabilities), batch.labels))
         report(state)
     return state
 

@@ -4,19 +4,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinynet.backend import to_host
+from tinynet.backend import device_of, on_device, to_device, to_host, xp
 
 
 def ranks(scores, labels: np.ndarray) -> np.ndarray:
     """How many classes stand before the right one, (N,) int: 0 is a hit, under 5 a top-5 hit. scores: (N, classes).
 
     Of equal scores the class with the smaller number stands first, so that a net that gives every class the same
-    score is not right about everything.
+    score is not right about everything. The ranks alone come back to the host.
     """
-    scores = to_host(scores)
-    own = scores[np.arange(len(labels)), labels][:, None]  # (N, 1)
-    earlier = np.arange(scores.shape[1]) < np.asarray(labels)[:, None]  # (N, classes)
-    return ((scores > own) | ((scores == own) & earlier)).sum(axis=1)
+    scores = on_device(scores, 0)
+    with device_of(scores):
+        labels = to_device(labels)
+        own = scores[xp.arange(len(labels)), labels][:, None]  # (N, 1)
+        earlier = xp.arange(scores.shape[1]) < labels[:, None]  # (N, classes)
+        return to_host(((scores > own) | ((scores == own) & earlier)).sum(axis=1))
 
 
 @dataclass
