@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinynet.backend import to_device, xp
+from tinynet.backend import device_of, on_device, to_device, xp
 from tinynet.layers import Layer
 from tinynet.losses import SoftmaxCrossEntropy
 from tinynet.network import Sequential
@@ -47,7 +47,7 @@ def check_layer(
 
     def forward(x):
         layer.set_step(0)  # the same dropout masks every time
-        return layer.forward(x, train=True)
+        return on_device(layer.forward(x, train=True), 0)
 
     with _in_float64(layer):
         given_x = xp.array(x)
@@ -148,14 +148,14 @@ class _Check:
         """Moves single elements of `array` up and down, and compares what `evaluate` makes of it with `gradient`."""
         worst = 0.0
         for index in indices:
-            value = float(array[index])
-            array[index] = value + self.step
+            value = _element(array, index)
+            _set_element(array, index, value + self.step)
             high = evaluate()
-            array[index] = value - self.step
+            _set_element(array, index, value - self.step)
             low = evaluate()
-            array[index] = value
+            _set_element(array, index, value)
             numeric = difference(high, low) / ((value + self.step) - (value - self.step))
-            analytic = float(gradient[index])
+            analytic = _element(gradient, index)
             gap = abs(analytic - numeric)
             error = gap / max(abs(analytic), abs(numeric), self.absolute / self.relative) if gap else 0.0
             place = f"{name}[{', '.join(map(str, index))}]"
@@ -173,8 +173,9 @@ def _in_float64(layer: Layer) -> Iterator[None]:
     """Lends the layer float64 copies of its parameters, and gradients of NaN: one that is not assigned is found out."""
     own = [(owner, key, owner.params[key], owner.grads[key]) for _, owner, key in layer.parameters()]
     for owner, key, parameter, _ in own:
-        owner.params[key] = parameter.astype(xp.float64)
-        owner.grads[key] = xp.full_like(owner.params[key], xp.nan)
+        with device_of(parameter):
+            owner.params[key] = parameter.astype(xp.float64)
+            owner.grads[key] = xp.full_like(owner.params[key], xp.nan)
     try:
         yield
     finally:
@@ -191,13 +192,27 @@ def _arrays(layer: Layer, x) -> dict:
 
 def _copies(layer: Layer, dx) -> dict:
     """Copies of the gradients that backward assigned and returned, under the names of `_arrays`."""
-    gradients = {name: xp.array(owner.grads[key]) for name, owner, key in layer.parameters()}
+    gradients = {}
+    for name, owner, key in layer.parameters():
+        with device_of(owner.grads[key]):
+            gradients[name] = xp.array(owner.grads[key])
     return gradients if dx is None else {"x": xp.array(dx), **gradients}
 
 
 def _same(a, b) -> bool:
     """Bit for bit, where a NaN equals a NaN."""
-    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
+    with device_of(a):
+        return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+def _element(array, index: tuple[int, ...]) -> float:
+    with device_of(array):
+        return float(array[index])
+
+
+def _set_element(array, index: tuple[int, ...], value: float) -> None:
+    with device_of(array):
+        array[index] = value
 
 
 def _writes_in_place(layer: Layer) -> bool:

@@ -217,13 +217,14 @@ def test_boards_are_in_step_again_after_an_error(within):
 
 
 def test_an_interrupt_of_the_one_who_waits_stops_the_devices():
-    """Ctrl-C reaches the main thread, which waits; the devices are free again before it goes on."""
+    """Ctrl-C reaches the main thread; the devices are free again before it goes on."""
     devices, communicators, _ = team_of(2)
     ended = []
 
     def task(rank: int) -> None:
         try:
             if rank == 0:
+                time.sleep(0.05)  # the main thread waits by now
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
                 time.sleep(0.2)
             communicators[rank].barrier()
@@ -235,6 +236,20 @@ def test_an_interrupt_of_the_one_who_waits_stops_the_devices():
     with pytest.raises(KeyboardInterrupt):
         devices.run(task)
     assert sorted(ended) == [0, 1]
+    assert devices.run(lambda rank: communicators[rank].barrier() or rank) == [0, 1]
+
+
+def test_an_interrupt_while_the_devices_start(monkeypatch, within):
+    """Only some of them have their task then; they must not wait for the others."""
+    devices, communicators, _ = team_of(2)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(devices._threads[1], "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            within(lambda: devices.run(lambda rank: communicators[rank].barrier()))
     assert devices.run(lambda rank: communicators[rank].barrier() or rank) == [0, 1]
 
 

@@ -10,6 +10,7 @@ from inputs import normal
 from parallel.networks import IMAGE, small_alexnet, training_step, vgg_like
 
 from tinynet import Linear, Sequential, execution
+from tinynet.backend import to_device
 from tinynet.parallel import partition
 from tinynet.parallel.devices import Devices
 
@@ -58,7 +59,7 @@ def test_towers_that_failed_leave_no_threads():
     before = set(threading.enumerate())
     towers = partition(small_alexnet())
     with pytest.raises(ValueError, match="conv1"):
-        towers.forward(normal(1, 2, 2, 67, 67))
+        towers.forward(to_device(normal(1, 2, 2, 67, 67)))
     del towers
     assert all_end(before)
 

@@ -84,6 +84,7 @@ def test_describe_four_devices():
     assert "device 3" in text.splitlines()[0]
     channels = towers.towers[0]["gather_conv3"].output_shape((small_alexnet(groups=4)["conv2"].out_channels // 4, 3, 3))
     assert f"<- {4 * 3 * channels[0] // 4 * 9:,} B per image" in text
+    assert f"<- {4 * 3 * 5} B per image" in next(line for line in text.splitlines() if line.startswith("reduce_fc8"))
 
 
 # ---- what cannot be split ----

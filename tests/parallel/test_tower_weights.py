@@ -7,7 +7,7 @@ from parallel import networks
 from parallel.networks import IMAGE, evaluated, small_alexnet, training_step
 
 from tinynet import SGD, CheckpointError, load_weights, save_weights
-from tinynet.backend import to_host
+from tinynet.backend import device_of, to_host
 from tinynet.data.statistics import Statistics
 from tinynet.interchange.weights import whole_parameters
 from tinynet.parallel import partition
@@ -26,7 +26,8 @@ def on(net, devices: int):
 def changed(net):
     """The net with other parameters, all of its own."""
     for index, (_, layer, key) in enumerate(net.parameters()):
-        layer.params[key] += layer.params[key].dtype.type(1 + index)
+        with device_of(layer.params[key]):
+            layer.params[key] += layer.params[key].dtype.type(1 + index)
     return net
 
 
@@ -60,7 +61,7 @@ def test_split_and_merge_are_each_others_reverse(make_net):
 def test_loading_converts_to_the_towers_dtype(tmp_path):
     net = small_alexnet()
     save_weights(net, tmp_path / "weights")
-    towers = changed(partition(small_alexnet()).astype("float64"))
+    towers = partition(small_alexnet(seed=1)).astype("float64")
     load_weights(towers, tmp_path / "weights")
     for name, parameter in whole_parameters(towers).items():
         assert parameter.dtype == "float64"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tinynet.backend import device_of, xp
 from tinynet.backend import name as backend_name
-from tinynet.backend import xp
 from tinynet.execution import Memory
 from tinynet.operations import elementwise
 
@@ -111,7 +111,8 @@ class Layer:
         dtype = self._check_dtype(xp.dtype(dtype), "parameters")
         for arrays in (self.params, self.grads):
             for key in arrays:
-                arrays[key] = arrays[key].astype(dtype, copy=False)
+                with device_of(arrays[key]):
+                    arrays[key] = arrays[key].astype(dtype, copy=False)
         return self
 
     # ---- for the layers' own use ----

@@ -91,8 +91,10 @@ class Devices:
                 self.meeting.fail(error)
                 raise
 
-        futures = [thread.submit(guarded, rank) for rank, thread in enumerate(self._threads)]
+        futures = []
         try:
+            for rank, thread in enumerate(self._threads):
+                futures.append(thread.submit(guarded, rank))
             wait(futures)
         except BaseException as error:  # Ctrl-C: no device goes on behind the caller's back
             self.meeting.fail(error)

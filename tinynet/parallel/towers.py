@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from tinynet.backend import PerDevice, here, on_device, on_gpu
+from tinynet.backend import PerDevice, device_of, here, on_device, on_gpu, xp
 from tinynet.layers.layer import Layer, Shape
 from tinynet.network import Sequential
 from tinynet.parallel.devices import Devices
@@ -39,20 +39,34 @@ class Towers(Layer):
         return self._devices.run(task)
 
     def forward(self, x, train: bool = False):
-        """The output, which every device has in full. x: an array that all devices can read, or a PerDevice."""
+        """The output, which every device has in full. x: an array, or what each GPU has already as a PerDevice."""
         self.ledger.clear()
+        x = self._everywhere(x, "input", "forward")
         outputs = self.on_devices(lambda rank: self.towers[rank].forward(on_device(x, rank), train))
         return PerDevice(outputs) if on_gpu and self.devices > 1 else outputs[0]
 
     def backward(self, dy):
         """Every device knows all of dy, and what it finds of dx is its own kernels' part: dx is the sum."""
+        dy = self._everywhere(dy, "output", "backward")
         parts = self.on_devices(lambda rank: self.towers[rank].backward(on_device(dy, rank)))
         if not self.needs_dx or not self._axes:
             return parts[0]
-        dx = parts[0].copy(order="K")
-        for part in parts[1:]:
-            dx += here(part)
-        return dx
+        memory = [part.transpose(*range(1, part.ndim), 0) for part in parts]  # (N, ...) -> (..., N), contiguous
+        with device_of(memory[0]):
+            dx = memory[0].copy()
+            for part in memory[1:]:
+                dx += here(part)
+        return self._leave(dx)
+
+    def _everywhere(self, array, layer: str, direction: str):
+        """A copy on every GPU of an array that one of them holds, as a PerDevice; the ledger says what it cost."""
+        if not on_gpu or self.devices == 1 or not hasattr(array, "device"):
+            return array
+        with device_of(array):
+            memory = xp.ascontiguousarray(array.transpose(*range(1, array.ndim), 0))  # (N, ...) -> (..., N)
+        for rank in range(self.devices):
+            self.ledger.record(rank, layer, direction, "broadcast", memory.nbytes if rank else 0)
+        return PerDevice(self.on_devices(lambda rank: self._leave(here(memory))))
 
     # ---- as a layer ----
 
