@@ -28,6 +28,7 @@ from tinynet import (
     Tanh,
     backend,
     models,
+    parallel,
 )
 from tinynet.backend import on_gpu, to_device, to_host, xp
 from tinynet.data import Batch, Prepare, Statistics
@@ -131,7 +132,7 @@ CROP, CLASSES = 67, 5
 class CountedRun:
     """AlexNet, narrow, trained on four equal batches of random bytes; counts: of each step, from report to report."""
 
-    def __init__(self, batch_size: int, monkeypatch):
+    def __init__(self, batch_size: int, monkeypatch, devices: int = 1):
         generator = np.random.default_rng(3)
         self.batches = [
             Batch(
@@ -144,14 +145,17 @@ class CountedRun:
             for _ in range(4)
         ]
         self.net = models.alexnet(CLASSES, width=1 / 16, input_size=CROP)
+        if devices > 1:
+            self.net = parallel.partition(self.net, devices)
         self.optimizer = SGD(self.net, 0.01)
         mean = generator.uniform(0, 255, (3, CROP, CROP)).astype(np.float32)
         statistics = Statistics(mean, np.eye(3, dtype=np.float32), np.ones(3, np.float32), 4)
         self.prepare = Prepare(statistics, CROP, net=self.net)
         self.counts: list[dict[str, int]] = []
         self.copies: list[list[tuple[str, int]]] = [[]]  # (dtype, bytes) of each copy to the device, by step
-        monkeypatch.setattr(xp, "asarray", self._recorded(xp.asarray, 0))
-        monkeypatch.setattr(backend.Upload, "send", self._recorded(backend.Upload.send, 1))
+        if devices == 1:  # several devices copy at the same time, and no copy could be told from another
+            monkeypatch.setattr(xp, "asarray", self._recorded(xp.asarray, 0))
+            monkeypatch.setattr(backend.Upload, "send", self._recorded(backend.Upload.send, 1))
 
     def _recorded(self, function, position: int):
         """`function`, whose argument at `position` is noted if the call has copied something to the device."""
@@ -206,6 +210,30 @@ def test_a_step_copies_its_batch_and_masks_in_and_loss_and_ranks_out(monkeypatch
     tables["CuPy: copies of one training step of a narrow AlexNet"] = [
         f"{what:20} {count:8,} bytes of {dtype}" for what, (dtype, count) in expected.items()
     ] + ["and to the host the loss and the ranks of the right classes"]
+
+
+@counted
+@pytest.mark.skipif(on_gpu and xp.cuda.runtime.getDeviceCount() < 2, reason="needs two devices")
+def test_between_two_devices_cross_the_bytes_of_the_ledger_and_no_others(monkeypatch, tables):
+    lines = []
+    for size in (6, 24):
+        run = CountedRun(size, monkeypatch, devices=2)
+        run.train()
+        crossings = [(crossing.layer, crossing.direction) for crossing in run.net.ledger.crossings]
+        forward, backward = ["conv3", "fc6", "fc7", "fc8"], ["fc7", "fc6", "conv3"]
+        assert crossings == [(layer, "forward") for layer in forward] + [(layer, "backward") for layer in backward]
+        for counts in run.counts:
+            assert counts["peer_bytes"] == run.net.ledger.total > 0
+        for counts in run.counts[1:-1]:  # the first step sends two batches, the last one none
+            assert counts["h2d"] == 2 * 5 + 1  # to each device what one alone gets, but the ranks' labels to one only
+            assert counts["d2h"] == 2  # the loss and the ranks
+        counts = run.counts[2]
+        assert counts["mallocs"] == 0
+        lines.append(
+            f"batch {size:3}: {counts['launches']} launches, {counts['h2d']} copies to and {counts['d2h']} from the"
+            f" devices, {counts['peer_bytes']:,} bytes between them; ledger {run.net.ledger.total:,}"
+        )
+    tables["CuPy: one training step of a narrow AlexNet on two devices"] = lines
 
 
 @counted

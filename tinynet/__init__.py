@@ -1,6 +1,6 @@
 """tinynet: AlexNet as it was in 2012, on NumPy and CuPy, every layer with its own forward and backward pass."""
 
-from tinynet import gradient_check, initializers, models
+from tinynet import gradient_check, initializers, models, parallel
 from tinynet.backend import BackendError
 from tinynet.data import DataError
 from tinynet.gradient_check import GradientCheckError
@@ -49,5 +49,6 @@ __all__ = [
     "initializers",
     "load_weights",
     "models",
+    "parallel",
     "save_weights",
 ]

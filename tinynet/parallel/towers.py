@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from tinynet.backend import PerDevice, device_of, here, on_device, on_gpu, xp
+from tinynet.backend import PerDevice, device_of, here, on_device, on_gpu, record_event, wait_for_event, xp
 from tinynet.layers.layer import Layer, Shape
 from tinynet.network import Sequential
 from tinynet.parallel.devices import Devices
@@ -48,13 +48,14 @@ class Towers(Layer):
     def backward(self, dy):
         """Every device knows all of dy, and what it finds of dx is its own kernels' part: dx is the sum."""
         dy = self._everywhere(dy, "output", "backward")
-        parts = self.on_devices(lambda rank: self.towers[rank].backward(on_device(dy, rank)))
+        results = self.on_devices(lambda rank: (self.towers[rank].backward(on_device(dy, rank)), record_event()))
         if not self.needs_dx or not self._axes:
-            return parts[0]
-        memory = [part.transpose(*range(1, part.ndim), 0) for part in parts]  # (N, ...) -> (..., N), contiguous
-        with device_of(memory[0]):
-            dx = memory[0].copy()
-            for part in memory[1:]:
+            return results[0][0]
+        parts = [part.transpose(*range(1, part.ndim), 0) for part, _ in results]  # (N, ...) -> (..., N), contiguous
+        with device_of(parts[0]):
+            dx = parts[0].copy()
+            for part, (_, ready) in zip(parts[1:], results[1:], strict=True):
+                wait_for_event(ready)
                 dx += here(part)
         return self._leave(dx)
 
@@ -64,9 +65,15 @@ class Towers(Layer):
             return array
         with device_of(array):
             memory = xp.ascontiguousarray(array.transpose(*range(1, array.ndim), 0))  # (N, ...) -> (..., N)
+            ready = record_event()
+
+        def fetch(rank: int):
+            wait_for_event(ready)
+            return self._leave(here(memory))
+
         for rank in range(self.devices):
             self.ledger.record(rank, layer, direction, "broadcast", memory.nbytes if rank else 0)
-        return PerDevice(self.on_devices(lambda rank: self._leave(here(memory))))
+        return PerDevice(self.on_devices(fetch))
 
     # ---- as a layer ----
 
