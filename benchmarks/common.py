@@ -30,6 +30,23 @@ def parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def begin(description: str, workers: dict[str, Callable[[argparse.Namespace], dict]]) -> argparse.Namespace:
+    """The options, after printing the machine; a process that was started as a worker does its work and ends here."""
+    args = parser(description).parse_args()
+    if args.worker:
+        finish_worker(workers[args.worker](args))
+        sys.exit()
+    print(describe_machine(args))
+    return args
+
+
+def write_json(args: argparse.Namespace, figures: dict) -> None:
+    """Writes the figures, with the machine and the batch, to the file that --json names, if it does."""
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump({"machine": describe_machine(args), "batch_size": args.batch_size, **figures}, file)
+
+
 def start_worker(name: str, args: argparse.Namespace, threads: int | None = None) -> dict:
     """Runs this script again as worker `name`, in a process of its own with so many threads; what it printed.
 

@@ -5,7 +5,6 @@
 Each competitor runs in its own process, in turn; a layer's backward gives the gradients of its input and parameters.
 """
 
-import json
 import statistics
 import time
 
@@ -78,12 +77,7 @@ WORKERS = {"tinynet": tinynet_worker, "torch": torch_worker}
 
 
 def main() -> None:
-    parser = common.parser(__doc__.splitlines()[0])
-    args = parser.parse_args()
-    if args.worker:
-        common.finish_worker(WORKERS[args.worker](args))
-        return
-    print(common.describe_machine(args))
+    args = common.begin(__doc__.splitlines()[0], WORKERS)
     names = ["tinynet", "torch"] if common.has_torch() else ["tinynet"]
     rounds = {name: [] for name in names}
     for _ in range(args.rounds):
@@ -107,9 +101,7 @@ def main() -> None:
             times = [figures[name][layer][way] for name in names]
             cells += [f"{t:.1f}" for t in times] + [f"{times[-1] / max(times[0], 1e-6):.2f}"]
         print(f"{layer:10}" + "".join(f"{cell:>18}" for cell in cells))
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump({"machine": common.describe_machine(args), "batch_size": args.batch_size, **figures}, file)
+    common.write_json(args, figures)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Prints images per second (median and best), peak memory, the ratio, and the prod
 products alone, without im2col, activations, pooling, normalisation or update, at the best tile sizes.
 """
 
-import json
 import statistics
 
 import common
@@ -100,12 +99,7 @@ WORKERS = {"tinynet": tinynet_worker, "torch": torch_worker, "products": product
 
 
 def main() -> None:
-    parser = common.parser(__doc__.splitlines()[0])
-    args = parser.parse_args()
-    if args.worker:
-        common.finish_worker(WORKERS[args.worker](args))
-        return
-    print(common.describe_machine(args))
+    args = common.begin(__doc__.splitlines()[0], WORKERS)
     names = ["tinynet", "torch", "products"] if common.has_torch() else ["tinynet", "products"]
     figures = {name: {"seconds": [], "peak_bytes": 0} for name in names}
     for _ in range(args.rounds):
@@ -125,9 +119,7 @@ def main() -> None:
         print(f"{titles[name]:22}{median[name]:10.1f}{f'({max(rates[name]):.1f})':>10}{peak:>10}{share:>22}")
     if "torch" in names:
         print(f"tinynet / PyTorch eager: {median['tinynet'] / median['torch']:.2f}")
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump({"machine": common.describe_machine(args), "batch_size": args.batch_size, **figures}, file)
+    common.write_json(args, figures)
 
 
 if __name__ == "__main__":

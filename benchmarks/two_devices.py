@@ -50,11 +50,7 @@ ROWS |= {"two devices": ("two devices", 2)}
 
 
 def main() -> None:
-    args = common.parser(__doc__.splitlines()[0]).parse_args()
-    if args.worker:
-        common.finish_worker(WORKERS[args.worker](args))
-        return
-    print(common.describe_machine(args))
+    args = common.begin(__doc__.splitlines()[0], WORKERS)
     results = {row: [] for row in ROWS}
     for _ in range(args.rounds):
         for row, (worker, threads) in ROWS.items():
@@ -72,6 +68,7 @@ def main() -> None:
     for device in (0, 1):
         crossing = statistics.median(run["crossing"][device] for run in results["two devices"])
         print(f"device {device}: {1e3 * crossing:.0f} ms of each step in crossings, waiting included")
+    common.write_json(args, results)
 
 
 if __name__ == "__main__":
