@@ -14,6 +14,7 @@ from tinynet.backend import to_device, to_host
 from tinynet.layers import (
     AvgPool2d,
     Conv2d,
+    Dropout,
     Flatten,
     Linear,
     LocalResponseNorm,
@@ -24,7 +25,7 @@ from tinynet.layers import (
     Tanh,
 )
 from tinynet.losses import SoftmaxCrossEntropy
-from tinynet.models import alexnet
+from tinynet.models import alexnet, alexnet_torchvision, lenet, vgg
 from tinynet.network import Sequential
 from tinynet.optimizers import SGD
 
@@ -235,8 +236,12 @@ def twin_of(net: Sequential) -> torch.nn.Sequential:
             return GroupedLRN(layer.groups, layer.size, layer.alpha)
         if isinstance(layer, MaxPool2d):
             return torch.nn.MaxPool2d(layer.kernel_size, layer.stride)
-        others = {"ReLU": torch.nn.ReLU, "Flatten": torch.nn.Flatten, "Dropout": torch.nn.Identity}
-        return others[type(layer).__name__]()
+        if isinstance(layer, AvgPool2d):
+            return torch.nn.AvgPool2d(layer.kernel_size, layer.stride)
+        if isinstance(layer, Dropout):
+            assert layer.p == 0, "PyTorch draws other masks"
+            return torch.nn.Identity()
+        return {"ReLU": torch.nn.ReLU, "Tanh": torch.nn.Tanh, "Flatten": torch.nn.Flatten}[type(layer).__name__]()
 
     twins = torch.nn.Sequential()
     for layer in net:
@@ -246,20 +251,15 @@ def twin_of(net: Sequential) -> torch.nn.Sequential:
     return twins
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("order", ["paper", "caffenet"])
-def test_training_alexnet(groups, order, tables):
-    """Five steps of the paper's update: the losses and, at the end, every parameter."""
-    options = {"width": 0.1, "input_size": 99, "initialization": "he", "dropout": 0.0}
-    net = alexnet(num_classes=7, groups=groups, order=order, **options).astype("float64")
-    for name in ("lrn1", "lrn2"):
-        net[name].alpha = 0.1  # visible
+def train_both(net: Sequential, image: tuple[int, int, int]) -> dict[str, float]:
+    """Five steps of the paper's update on three images: the relative differences of the losses and, at the end, of
+    every parameter."""
     twins, loss, steps = twin_of(net), SoftmaxCrossEntropy(), 5
     optimizer = SGD(net, lr=0.01)
     velocity = {name: torch.zeros_like(parameter) for name, parameter in twins.named_parameters()}
     worst_loss = 0.0
     for step in range(steps):
-        x, labels = signed(step, 3, 3, 99, 99), np.random.default_rng(step).integers(0, 7, 3)
+        x, labels = signed(step, 3, *image), np.random.default_rng(step).integers(0, 7, 3)
         value = loss.forward(net.forward(batch_last(x), train=True), labels)
         net.backward(loss.backward())
         optimizer.step()
@@ -275,7 +275,35 @@ def test_training_alexnet(groups, order, tables):
         name: relative_difference(net.params[name], parameter.detach().numpy())
         for name, parameter in twins.named_parameters()
     }
-    worst = {"loss": worst_loss, "parameters after 5 steps": max(parameters.values())}
-    report(tables, f"alexnet, {groups} groups, {order}", 1, worst)
     assert math.isfinite(worst_loss)
+    return {"loss": worst_loss, f"parameters after {steps} steps": max(parameters.values())}
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("order", ["paper", "caffenet"])
+def test_training_alexnet(groups, order, tables):
+    options = {"width": 0.1, "input_size": 99, "initialization": "he", "dropout": 0.0}
+    net = alexnet(num_classes=7, groups=groups, order=order, **options).astype("float64")
+    for name in ("lrn1", "lrn2"):
+        net[name].alpha = 0.1  # visible
+    worst = train_both(net, (3, 99, 99))
+    report(tables, f"alexnet, {groups} groups, {order}", 1, worst)
+    assert max(worst.values()) <= 1e-10
+
+
+SMALL = {"num_classes": 7, "width": 0.1, "dropout": 0.0}
+OTHER_MODELS = {
+    "alexnet_torchvision": (lambda: alexnet_torchvision(input_size=95, **SMALL), (3, 95, 95)),
+    "vgg, 11": (lambda: vgg(11, input_size=32, **SMALL), (3, 32, 32)),
+    "vgg, 16": (lambda: vgg(16, input_size=32, **SMALL), (3, 32, 32)),
+    "lenet": (lambda: lenet(num_classes=7), (1, 28, 28)),
+    "lenet, relu, max": (lambda: lenet(num_classes=7, activation="relu", pooling="max"), (1, 28, 28)),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_MODELS)
+def test_training_other_models(name, tables):
+    make_net, image = OTHER_MODELS[name]
+    worst = train_both(make_net().astype("float64"), image)
+    report(tables, name, 1, worst)
     assert max(worst.values()) <= 1e-10

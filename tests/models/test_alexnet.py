@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from inputs import assert_close, normal
+from models.checks import check_gradients, check_hes_start, check_seed, sizes
 
 from tinynet.backend import to_device, to_host
-from tinynet.gradient_check import check_network
-from tinynet.layers import Conv2d, Linear, LocalResponseNorm
+from tinynet.layers import Conv2d, Linear
 from tinynet.losses import SoftmaxCrossEntropy
-from tinynet.models import alexnet
+from tinynet.models import alexnet, alexnet_torchvision
 from tinynet.optimizers import SGD
 
 # Krizhevsky et al. 2012, section 3.5 and figure 2: output, weights and biases, multiply-adds per image
@@ -34,10 +34,11 @@ def small(**options):
 
 
 def test_the_papers_sizes():
-    summary = alexnet().summary((3, 227, 227))
+    net = alexnet()
+    summary = net.summary((3, 227, 227))
     assert summary.parameters == 60_965_224
     assert summary.multiply_adds == 724_406_816
-    rows = {row.name: (row.output_shape, row.parameters, row.multiply_adds) for row in summary.rows}
+    rows = sizes(net, (3, 227, 227))
     for name, expected in PAPER.items():
         assert rows[name] == expected, name
     assert sum(parameters for _, parameters, _ in PAPER.values()) == summary.parameters, "and none elsewhere"
@@ -88,26 +89,11 @@ def test_the_papers_start():
 
 
 def test_hes_start():
-    """He et al. 2015, section 2.2: a standard deviation of sqrt(2 / fan-in), biases of 0."""
-    net = alexnet(width=0.25, num_classes=50, input_size=99, initialization="he")
-    for name, layer in net.layers.items():
-        if isinstance(layer, Conv2d | Linear):
-            weight = to_host(layer.params["weight"])
-            assert weight.std() == pytest.approx((2 / weight[0].size) ** 0.5, rel=0.05), name
-            assert not to_host(layer.params["bias"]).any(), name
+    check_hes_start(alexnet(width=0.25, num_classes=50, input_size=99, initialization="he"))
 
 
 def test_the_seed_names_the_start_and_the_masks():
-    first, again, other = small(seed=1), small(seed=1), small(seed=2)
-    for name, parameter in first.params.items():
-        assert (parameter == again.params[name]).all(), name
-        if name.endswith("weight"):
-            assert (parameter != other.params[name]).any(), name
-    assert first["dropout6"].seed == first["dropout7"].seed == 1
-    weights = [to_host(first.params[name]).ravel()[:50] for name in ("conv4.weight", "conv5.weight", "fc6.weight")]
-    scaled = [weight / weight.std() for weight in weights]
-    assert not np.allclose(scaled[0], scaled[1])
-    assert not np.allclose(scaled[1], scaled[2])
+    check_seed(small)
 
 
 @pytest.mark.parametrize("size", [67, 99, 224, 227])
@@ -159,32 +145,82 @@ def test_dropout_is_on_in_training_only():
     assert_close(net.forward(x), test, relative=0)
 
 
-# ---- the gradient of the whole network, through its loss, dropout on ----
-
-
-def check(net, samples: int | None = None) -> None:
-    """With a normalisation strong enough to be seen, and biases that keep the small network's units alive."""
-    for layer in net:
-        if isinstance(layer, LocalResponseNorm):
-            layer.alpha = 0.5
-    for name, parameter in net.params.items():
-        if name.endswith("bias"):
-            parameter[...] = 0.1
-    x, labels = normal(1, 2, 3, 67, 67), np.array([1, 3])
-    assert check_network(net, x, labels, samples=samples) < 1e-6
-    net.astype("float64")
-    net.set_step(0)
-    loss = SoftmaxCrossEntropy()
-    loss.forward(net.forward(to_device(x), train=True), labels)
-    net.backward(loss.backward())
-    for name, gradient in net.grads.items():
-        assert abs(to_host(gradient)).max() > 1e-4, f"{name}: too small a gradient for the check to see"
+# ---- the gradient of the whole network ----
 
 
 def test_gradient_of_every_parameter():
-    check(small(width=0.012))
+    check_gradients(small(width=0.012), (3, 67, 67))
 
 
 @pytest.mark.parametrize("options", [{"groups": 1}, {"order": "caffenet"}, {"lrn": False}])
 def test_gradient_of_variations(options):
-    check(small(**options), samples=8)
+    check_gradients(small(**options), (3, 67, 67), samples=8)
+
+
+# ---- torchvision's AlexNet ----
+
+# its published total of parameters; output, weights and biases, multiply-adds per image
+TORCHVISION = {
+    "conv1": ((64, 55, 55), 23_296, 70_276_800),
+    "pool1": ((64, 27, 27), 0, 0),
+    "conv2": ((192, 27, 27), 307_392, 223_948_800),
+    "pool2": ((192, 13, 13), 0, 0),
+    "conv3": ((384, 13, 13), 663_936, 112_140_288),
+    "conv4": ((256, 13, 13), 884_992, 149_520_384),
+    "conv5": ((256, 13, 13), 590_080, 99_680_256),
+    "pool5": ((256, 6, 6), 0, 0),
+    "flatten": ((9216,), 0, 0),
+    "fc6": ((4096,), 37_752_832, 37_748_736),
+    "fc7": ((4096,), 16_781_312, 16_777_216),
+    "fc8": ((1000,), 4_097_000, 4_096_000),
+}
+
+
+def small_torchvision(**options):
+    """A few kernels per layer, on the smallest input that has a pixel left after pool5."""
+    return alexnet_torchvision(**{"num_classes": 5, "width": 0.05, "input_size": 63, **options})
+
+
+def test_torchvisions_sizes():
+    net = alexnet_torchvision()
+    summary = net.summary((3, 224, 224))
+    assert summary.parameters == 61_100_840
+    assert summary.multiply_adds == 714_188_480
+    rows = sizes(net, (3, 224, 224))
+    for name, expected in TORCHVISION.items():
+        assert rows[name] == expected, name
+    assert sum(parameters for _, parameters, _ in TORCHVISION.values()) == summary.parameters, "and none elsewhere"
+
+
+def test_torchvisions_layers():
+    net = small_torchvision(dropout=0.25, seed=3)
+    assert list(net.layers) == [
+        "conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "conv3", "relu3", "conv4", "relu4", "conv5", "relu5",
+        "pool5", "flatten", "dropout5", "fc6", "relu6", "dropout6", "fc7", "relu7", "fc8",
+    ]  # fmt: skip
+    assert all(net[f"conv{number}"].groups == 1 for number in range(1, 6))
+    for name in ("pool1", "pool2", "pool5"):
+        assert (net[name].kernel_size, net[name].stride) == ((3, 3), (2, 2))
+    for name in ("dropout5", "dropout6"):
+        assert (net[name].p, net[name].seed) == (0.25, 3)
+
+
+def test_torchvisions_start():
+    check_hes_start(alexnet_torchvision(width=0.25, num_classes=50, input_size=99))
+    check_seed(small_torchvision)
+
+
+def test_what_does_not_fit_torchvisions_is_refused():
+    for options, message in [
+        ({"input_size": 62}, "pool5"),
+        ({"input_size": 4}, "conv1"),
+        ({"width": 0}, "alexnet_torchvision: expected width > 0"),
+        ({"num_classes": 0}, "num_classes >= 1"),
+        ({"dropout": 1.0}, "p < 1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            small_torchvision(**options)
+
+
+def test_gradient_of_torchvisions():
+    check_gradients(small_torchvision(), (3, 63, 63), samples=8)

@@ -1,4 +1,7 @@
-"""AlexNet, the network of Krizhevsky, Sutskever and Hinton 2012 (section 3.5 and figure 2), and its variations."""
+"""AlexNet, the network of Krizhevsky, Sutskever and Hinton 2012 (section 3.5 and figure 2), and its variations.
+
+CaffeNet is alexnet(order="caffenet"); torchvision's network, which has other sizes, is a function of its own.
+"""
 
 from tinynet.initializers import initialize
 from tinynet.layers import Conv2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, MaxPool2d, ReLU
@@ -80,5 +83,64 @@ def alexnet(
     else:
         initialize(net, seed)
     for name in ("dropout6", "dropout7"):
+        net[name].seed = seed
+    return net
+
+
+def alexnet_torchvision(
+    num_classes: int = 1000,
+    width: float = 1.0,
+    input_size: int = 224,
+    dropout: float = 0.5,
+    seed: int = 0,
+) -> Sequential:
+    """The AlexNet of torchvision for images (N, 3, input_size, input_size); logits (N, num_classes), float32.
+
+    One tower without normalisation, after Krizhevsky 2014 ("One weird trick for parallelizing convolutional neural
+    networks", where conv4 has 384 kernels). torchvision's average pooling to 6 x 6 before fc6 changes nothing at 224
+    pixels and is left out: with other sizes it is fc6 that changes. width multiplies the number of kernels and hidden
+    neurons. dropout: p, on the outputs of pool5 and fc6. seed: of the weights, which start with He's normal
+    distribution and biases of 0, and of dropout's masks. ValueError where a size does not fit.
+    """
+    if width <= 0 or num_classes < 1:
+        raise ValueError(
+            f"alexnet_torchvision: expected width > 0 and num_classes >= 1,"
+            f" got width={width}, num_classes={num_classes}"
+        )
+
+    def wide(channels: int) -> int:
+        return max(1, round(channels * width))
+
+    features = Sequential(                                                              # at width 1 and 224 x 224:
+        [
+            ("conv1", Conv2d(3, wide(64), 11, stride=4, padding=2)),                    #  64 x 55 x 55
+            ("relu1", ReLU(inplace=True)),
+            ("pool1", MaxPool2d(3, stride=2)),                                          #  64 x 27 x 27
+            ("conv2", Conv2d(wide(64), wide(192), 5, padding=2)),                       # 192 x 27 x 27
+            ("relu2", ReLU(inplace=True)),
+            ("pool2", MaxPool2d(3, stride=2)),                                          # 192 x 13 x 13
+            ("conv3", Conv2d(wide(192), wide(384), 3, padding=1)),                      # 384 x 13 x 13
+            ("relu3", ReLU(inplace=True)),
+            ("conv4", Conv2d(wide(384), wide(256), 3, padding=1)),                      # 256 x 13 x 13
+            ("relu4", ReLU(inplace=True)),
+            ("conv5", Conv2d(wide(256), wide(256), 3, padding=1)),                      # 256 x 13 x 13
+            ("relu5", ReLU(inplace=True)),
+            ("pool5", MaxPool2d(3, stride=2)),                                          # 256 x 6 x 6
+            ("flatten", Flatten()),                                                     # 9216
+        ]
+    )  # fmt: skip
+    (flat,) = features.output_shape((3, input_size, input_size))
+    classifier = [
+        ("dropout5", Dropout(dropout)),
+        ("fc6", Linear(flat, wide(4096))),
+        ("relu6", ReLU(inplace=True)),
+        ("dropout6", Dropout(dropout)),
+        ("fc7", Linear(wide(4096), wide(4096))),
+        ("relu7", ReLU(inplace=True)),
+        ("fc8", Linear(wide(4096), num_classes)),
+    ]
+    net = Sequential([*features.layers.items(), *classifier])
+    initialize(net, seed)
+    for name in ("dropout5", "dropout6"):
         net[name].seed = seed
     return net

@@ -1,0 +1,66 @@
+"""VGG, the networks of Simonyan and Zisserman 2014 (section 2.1 and table 1): the configurations A, B, D and E.
+
+C, whose third to fifth stages have 1 x 1 convolutions, and A-LRN, which adds a normalisation to A, are not here.
+"""
+
+from tinynet.initializers import initialize
+from tinynet.layers import Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU
+from tinynet.network import Sequential
+
+CHANNELS = (64, 128, 256, 512, 512)  # of the five stages, each of which ends in a max-pooling
+CONVOLUTIONS = {  # table 1's columns: how many convolutions of 3 x 3 each stage has
+    11: (1, 1, 2, 2, 2),  # A
+    13: (2, 2, 2, 2, 2),  # B
+    16: (2, 2, 3, 3, 3),  # D
+    19: (2, 2, 4, 4, 4),  # E
+}
+
+
+def vgg(
+    depth: int = 16,
+    num_classes: int = 1000,
+    input_size: int = 224,
+    width: float = 1.0,
+    dropout: float = 0.5,
+    seed: int = 0,
+) -> Sequential:
+    """The paper's network of `depth` weight layers (11, 13, 16 or 19): logits (N, num_classes), float32, for images
+    (N, 3, input_size, input_size) of 32 pixels or more.
+
+    Layers are named as in the authors' release: conv1_1 to conv5_4, fc6, fc7, fc8. width multiplies the number of
+    kernels and hidden neurons. dropout: p in fc6 and fc7. seed: of the weights and of dropout's masks. The weights
+    start with He's normal distribution and biases of 0, where the paper starts the deeper networks with the weights of
+    a trained A (section 3.1). ValueError where a size does not fit.
+    """
+    if depth not in CONVOLUTIONS:
+        raise ValueError(f"vgg: depth must be 11, 13, 16 or 19, got {depth!r}")
+    if width <= 0 or num_classes < 1:
+        raise ValueError(f"vgg: expected width > 0 and num_classes >= 1, got width={width}, num_classes={num_classes}")
+
+    def wide(channels: int) -> int:
+        return max(1, round(channels * width))
+
+    layers: list[tuple[str, Layer]] = []  # at width 1 and 224 x 224:
+    inputs = 3
+    for stage, (channels, convolutions) in enumerate(zip(CHANNELS, CONVOLUTIONS[depth], strict=True), start=1):
+        for number in range(1, convolutions + 1):
+            layers.append((f"conv{stage}_{number}", Conv2d(inputs, wide(channels), 3, padding=1)))
+            layers.append((f"relu{stage}_{number}", ReLU(inplace=True)))
+            inputs = wide(channels)
+        layers.append((f"pool{stage}", MaxPool2d(2)))  # 64 x 112 x 112, 128 x 56 x 56, ..., 512 x 7 x 7
+    layers.append(("flatten", Flatten()))  # 25088
+    (flat,) = Sequential(layers).output_shape((3, input_size, input_size))
+    layers += [
+        ("fc6", Linear(flat, wide(4096))),
+        ("relu6", ReLU(inplace=True)),
+        ("dropout6", Dropout(dropout)),
+        ("fc7", Linear(wide(4096), wide(4096))),
+        ("relu7", ReLU(inplace=True)),
+        ("dropout7", Dropout(dropout)),
+        ("fc8", Linear(wide(4096), num_classes)),
+    ]
+    net = Sequential(layers)
+    initialize(net, seed)
+    for name in ("dropout6", "dropout7"):
+        net[name].seed = seed
+    return net
