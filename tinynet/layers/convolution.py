@@ -6,13 +6,12 @@ from tinynet.backend import to_device
 from tinynet.initializers import he_uniform, zeros
 from tinynet.layers.layer import Layer, Shape, pair, whole
 from tinynet.operations.convolution import (
-    Geometry,
     bias_gradient,
     conv2d_backward_input,
     conv2d_backward_weight,
     conv2d_forward,
 )
-from tinynet.operations.window import Window
+from tinynet.operations.window import Geometry, Window
 from tinynet.random import stream
 
 Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | str

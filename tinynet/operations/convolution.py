@@ -9,21 +9,8 @@ from dataclasses import dataclass
 
 from tinynet.backend import on_gpu, xp
 from tinynet.execution import COLUMN_BYTES, run, run_shares, scratch, thread_tiles, tiles, workers
-from tinynet.operations import kernels
-from tinynet.operations.window import Window
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What a convolution's window does along the rows and the columns of its input, and its groups."""
-
-    vertical: Window
-    horizontal: Window
-    groups: int
-
-    @property
-    def taps(self) -> int:
-        return self.vertical.kernel * self.horizontal.kernel
+from tinynet.operations import kernels, shifted
+from tinynet.operations.window import Geometry
 
 
 @dataclass(frozen=True)
@@ -98,6 +85,9 @@ def _col2im(columns, geometry: Geometry, segment: Segment, dx) -> None:
 
 def conv2d_forward(x, weight, bias, geometry: Geometry, y) -> None:
     """y (K, H', W', N) = weight (K, C/groups, kh, kw) applied to x (C, H, W, N), plus bias (K,) or None."""
+    if shifted.suits(geometry, x.shape[0], x.shape[3]):
+        shifted.forward(x, weight, bias, geometry, y)
+        return
     groups, batch = geometry.groups, x.shape[3]
     x = x.reshape(groups, -1, *x.shape[1:])  # (G, C/G, H, W, N)
     weight = weight.reshape(groups, -1, weight[0].size)  # (G, K/G, C/G*kh*kw)
@@ -121,6 +111,9 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
     Each thread adds up its own share of the tiles, in order, and the shares are added in order: the sum does not
     depend on which thread is faster.
     """
+    if shifted.suits(geometry, x.shape[0], x.shape[3]):
+        shifted.backward_weight(x, dy, geometry, dweight)
+        return
     groups, batch = geometry.groups, x.shape[3]
     x = x.reshape(groups, -1, *x.shape[1:])  # (G, C/G, H, W, N)
     dweight = dweight.reshape(groups, -1, dweight[0].size)  # (G, K/G, C/G*kh*kw)
@@ -153,6 +146,9 @@ def conv2d_backward_input(dy, weight, geometry: Geometry, dx) -> None:
     Windows overlap, so neighbouring pixels add to the same places. A task therefore owns some channels of dx and walks
     all pixels: no two threads ever write to the same memory, and the order of additions is fixed.
     """
+    if shifted.suits(geometry, dx.shape[0], dx.shape[3]):
+        shifted.backward_input(dy, weight, geometry, dx)
+        return
     groups, batch = geometry.groups, dx.shape[3]
     dx = dx.reshape(groups, -1, *dx.shape[1:])  # (G, C/G, H, W, N)
     channels = dx.shape[1]

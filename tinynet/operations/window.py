@@ -53,6 +53,19 @@ class Window:
         return [min(start + self.kernel, high) - max(start, low) for start in starts]
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """What a convolution's window does along the rows and the columns of its input, and its groups."""
+
+    vertical: Window
+    horizontal: Window
+    groups: int
+
+    @property
+    def taps(self) -> int:
+        return self.vertical.kernel * self.horizontal.kernel
+
+
 def along(axis: int, part: slice) -> tuple[slice, ...]:
     """The index that takes `part` of axis `axis` and all of the axes before it."""
     return (*(slice(None),) * axis, part)
