@@ -1,7 +1,7 @@
-"""What the benchmarks share: a worker process for each competitor, the machine's description, AlexNet in PyTorch.
+"""What the benchmarks share: their options, a worker process for each competitor, the clock, the machine's description.
 
-A benchmark starts itself again with `--worker NAME`; the worker measures and prints one line of JSON. Competitors take
-turns, so that a machine whose speed drifts is fair to all of them.
+A benchmark starts itself again with `--worker OPTIONS`; the worker measures and prints one line of JSON. Competitors
+take turns, so that a machine whose speed drifts is fair to all of them. What they compute is networks.py and peers.py.
 """
 
 import argparse
@@ -16,70 +16,79 @@ from collections.abc import Callable
 from importlib import metadata
 
 LEARNING_RATE = 1e-3  # small: random labels are to be learnt by no one, and nothing is to overflow
+WARM_UP = 3  # calls before the clock starts: allocation, compilation, tracing
+MOST_CALLS = 1000  # of a network so small that --seconds would ask for more
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     """The options that all benchmarks have."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=4, help="timed steps of each worker (default: 4)")
+    parser.add_argument("--steps", type=int, default=4, help="timed steps of a worker, at least (default: 4)")
     parser.add_argument("--rounds", type=int, default=3, help="workers started of each competitor (default: 3)")
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file too")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", metavar="OPTIONS", help=argparse.SUPPRESS)
     return parser
 
 
-def begin(description: str, workers: dict[str, Callable[[argparse.Namespace], dict]]) -> argparse.Namespace:
+def add_seconds_option(parser: argparse.ArgumentParser) -> None:
+    """For benchmarks whose steps may be short: more of them than --steps are timed then."""
+    parser.add_argument("--seconds", type=float, default=1.0, help="timed seconds of a worker, at least (default: 1)")
+
+
+def begin(
+    parser: argparse.ArgumentParser, workers: dict[str, Callable[[argparse.Namespace], dict]]
+) -> argparse.Namespace:
     """The options, after printing the machine; a process that was started as a worker does its work and ends here."""
-    args = parser(description).parse_args()
+    args = parser.parse_args()
     if args.worker:
-        finish_worker(workers[args.worker](args))
+        options = json.loads(args.worker, object_hook=lambda pairs: argparse.Namespace(**pairs))
+        print(json.dumps(workers[options.name](options) | {"peak_bytes": peak_bytes()}))
         sys.exit()
     print(describe_machine(args))
     return args
 
 
-def write_json(args: argparse.Namespace, figures: dict) -> None:
-    """Writes the figures, with the machine and the batch, to the file that --json names, if it does."""
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump({"machine": describe_machine(args), "batch_size": args.batch_size, **figures}, file)
-
-
-def start_worker(name: str, args: argparse.Namespace, threads: int | None = None) -> dict:
-    """Runs this script again as worker `name`, in a process of its own with so many threads; what it printed.
-
-    threads: args.threads unless given.
-    """
-    threads = threads or args.threads
+def start_worker(name: str, args: argparse.Namespace, **changes) -> dict:
+    """Runs this script again as worker `name`, in a process of its own, with these options; what it printed."""
+    options = vars(args) | changes | {"name": name}
     environment = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
     for variable in ("TINYNET_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment[variable] = str(threads)
-    command = [sys.executable, sys.argv[0], "--worker", name, "--threads", str(threads)]
-    command += ["--batch-size", str(args.batch_size), "--steps", str(args.steps)]
+        environment[variable] = str(options["threads"])
+    command = [sys.executable, sys.argv[0], "--worker", json.dumps(options)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(f"the worker {name} failed:\n{result.stderr}")
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def finish_worker(figures: dict) -> None:
-    """Prints a worker's figures, and its peak memory, for start_worker."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps(figures | {"peak_bytes": peak}))
+def take_turns(names: list[str], args: argparse.Namespace, **changes) -> dict[str, list[dict]]:
+    """What each worker printed in each round, by name: every round starts all of them, one after the other."""
+    results = {name: [] for name in names}
+    for _ in range(args.rounds):
+        for name in names:
+            results[name].append(start_worker(name, args, **changes))
+    return results
 
 
-def timed(function: Callable[[], object], repeats: int, warm_up: int = 2) -> list[float]:
-    """Seconds of each of `repeats` calls, after `warm_up` calls that are not counted."""
+def peak_bytes() -> int:
+    """The most memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def timed(function: Callable[[], object], steps: int, seconds: float = 0.0, warm_up: int = WARM_UP) -> list[float]:
+    """Seconds of each call: at least `steps` of them and, of short ones, as many as take `seconds` altogether.
+
+    `warm_up` calls come first and are not counted.
+    """
     for _ in range(warm_up):
         function()
-    seconds = []
-    for _ in range(repeats):
+    times: list[float] = []
+    while len(times) < steps or (sum(times) < seconds and len(times) < MOST_CALLS):
         before = time.perf_counter()
         function()
-        seconds.append(time.perf_counter() - before)
-    return seconds
+        times.append(time.perf_counter() - before)
+    return times
 
 
 def describe_machine(args: argparse.Namespace) -> str:
@@ -92,78 +101,16 @@ def describe_machine(args: argparse.Namespace) -> str:
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = [f"Python {platform.python_version()}"]
-    for package in ("tinynet", "numpy", "torch"):
+    for package in ("tinynet", "numpy", "torch", "tensorflow", "tensorflow-cpu"):
         try:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
-            versions.append(f"{package} -")
+            continue
     return f"{processor}, {cores} cores; {platform.system()}\n{', '.join(versions)}; {args.threads} threads, float32"
 
 
-def training_step(net, batch_size: int) -> Callable[[], None]:
-    """A training step of tinynet on random images and labels, as a function without arguments."""
-    import numpy as np
-
-    from tinynet import SGD, SoftmaxCrossEntropy
-
-    loss, optimizer = SoftmaxCrossEntropy(), SGD(net, LEARNING_RATE)
-    generator = np.random.default_rng(0)
-    x = generator.standard_normal((3, 227, 227, batch_size), np.float32).transpose(3, 0, 1, 2)  # (N, 3, 227, 227)
-    labels = generator.integers(0, 1000, batch_size)
-
-    def step() -> None:
-        loss.forward(net.forward(x, train=True), labels)
-        net.backward(loss.backward())
-        optimizer.step()
-
-    return step
-
-
-def has_torch() -> bool:
-    try:
-        metadata.version("torch")
-    except metadata.PackageNotFoundError:
-        print("PyTorch is not installed: its columns are left out (pip install 'tinynet[bench]')")
-        return False
-    return True
-
-
-def torch_alexnet():
-    """(name, module) of the same network in PyTorch, LRN inside each tower; for a worker only."""
-    from torch import nn
-
-    class TowerNorm(nn.LocalResponseNorm):
-        """PyTorch's normalisation over each half of the channels; its alpha is divided by the window's size."""
-
-        def __init__(self):
-            super().__init__(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
-
-        def forward(self, x):
-            n, c, h, w = x.shape
-            return super().forward(x.reshape(2 * n, c // 2, h, w)).reshape(n, c, h, w)
-
-    return [
-        ("conv1", nn.Conv2d(3, 96, 11, stride=4)),
-        ("relu1", nn.ReLU(inplace=True)),
-        ("lrn1", TowerNorm()),
-        ("pool1", nn.MaxPool2d(3, 2)),
-        ("conv2", nn.Conv2d(96, 256, 5, padding=2, groups=2)),
-        ("relu2", nn.ReLU(inplace=True)),
-        ("lrn2", TowerNorm()),
-        ("pool2", nn.MaxPool2d(3, 2)),
-        ("conv3", nn.Conv2d(256, 384, 3, padding=1)),
-        ("relu3", nn.ReLU(inplace=True)),
-        ("conv4", nn.Conv2d(384, 384, 3, padding=1, groups=2)),
-        ("relu4", nn.ReLU(inplace=True)),
-        ("conv5", nn.Conv2d(384, 256, 3, padding=1, groups=2)),
-        ("relu5", nn.ReLU(inplace=True)),
-        ("pool5", nn.MaxPool2d(3, 2)),
-        ("flatten", nn.Flatten()),
-        ("fc6", nn.Linear(9216, 4096)),
-        ("relu6", nn.ReLU(inplace=True)),
-        ("dropout6", nn.Dropout(0.5)),
-        ("fc7", nn.Linear(4096, 4096)),
-        ("relu7", nn.ReLU(inplace=True)),
-        ("dropout7", nn.Dropout(0.5)),
-        ("fc8", nn.Linear(4096, 1000)),
-    ]
+def write_json(args: argparse.Namespace, figures: dict) -> None:
+    """Writes the figures, with the machine and the options, to the file that --json names, if it does."""
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump({"machine": describe_machine(args), "options": vars(args), **figures}, file)

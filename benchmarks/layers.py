@@ -1,17 +1,22 @@
-"""Every layer of AlexNet, forward and backward, in tinynet and in PyTorch: milliseconds and their ratio.
+"""Every layer, forward and backward, in tinynet and in PyTorch: milliseconds, ratio, share of the product bound.
 
-    python benchmarks/layers.py [--batch-size 128] [--threads 2]
+    python benchmarks/layers.py [--model alexnet] [--batch-size 128] [--threads 2]
 
 Each competitor runs in its own process, in turn; a layer's backward gives the gradients of its input and parameters.
+The product bound is the time of the layer's matrix products alone: of convolutions and linear layers.
 """
 
+import argparse
 import statistics
 import time
 
 import common
+import networks
 import numpy as np
+import peers
+from products import products_worker
 
-CLASSES = 1000
+WAYS = ("forward", "backward")
 
 
 def _medians(rows: dict[str, list[tuple[float, float]]]) -> dict:
@@ -20,13 +25,12 @@ def _medians(rows: dict[str, list[tuple[float, float]]]) -> dict:
     return {"layers": medians}
 
 
-def tinynet_worker(args) -> dict:
-    from tinynet import SoftmaxCrossEntropy, models
+def tinynet_worker(args: argparse.Namespace) -> dict:
+    from tinynet import SoftmaxCrossEntropy
 
-    net, loss = models.alexnet(), SoftmaxCrossEntropy()
-    generator = np.random.default_rng(0)
-    x = generator.standard_normal((3, 227, 227, args.batch_size), np.float32).transpose(3, 0, 1, 2)  # (N, 3, 227, 227)
-    labels = generator.integers(0, CLASSES, args.batch_size)
+    net, loss, input_shape = networks.make(args.model), SoftmaxCrossEntropy(), networks.INPUT_SHAPES[args.model]
+    x = networks.images(input_shape, args.batch_size)
+    labels = np.random.default_rng(1).integers(0, *net.output_shape(input_shape), args.batch_size)
     rows = {layer.name: [] for layer in net}
     for step in range(args.steps + 1):
         forward, h = {}, x
@@ -44,17 +48,18 @@ def tinynet_worker(args) -> dict:
     return _medians(rows)
 
 
-def torch_worker(args) -> dict:
+def torch_worker(args: argparse.Namespace) -> dict:
     import torch
 
     torch.set_num_threads(args.threads)
-    modules = common.torch_alexnet()
-    labels = torch.randint(0, CLASSES, (args.batch_size,))
+    modules = peers.torch_modules(args.rows)
+    first = args.rows[0].name
+    labels = torch.randint(0, *args.rows[-1].output_shape, (args.batch_size,))
     rows = {name: [] for name, _ in modules}
     for step in range(args.steps + 1):
-        h, graph, forward = torch.randn(args.batch_size, 3, 227, 227), [], {}
+        h, graph, forward = torch.randn(args.batch_size, *args.rows[0].input_shape), [], {}
         for name, module in modules:
-            x = h.detach().requires_grad_(name != "conv1")
+            x = h.detach().requires_grad_(name != first)
             # A leaf must not change in place: an in-place layer gets a clone, made before the clock starts.
             entry = x.clone() if getattr(module, "inplace", False) else x
             before = time.perf_counter()
@@ -73,35 +78,49 @@ def torch_worker(args) -> dict:
     return _medians(rows)
 
 
-WORKERS = {"tinynet": tinynet_worker, "torch": torch_worker}
+WORKERS = {
+    "description": networks.description_worker,
+    "tinynet": tinynet_worker,
+    "torch": torch_worker,
+    "products": products_worker,
+}
+
+
+def _cells(layer: str, way: int, figures: dict[str, dict]) -> list[str]:
+    """The layer's four cells of a table: tinynet, PyTorch, ratio, share of the product bound; "" for what is not."""
+    mine = max(figures["tinynet"][layer][way], 1e-6)  # a layer that does nothing takes no time
+    theirs = figures["torch"][layer][way] if "torch" in figures else None
+    products = figures["products"].get(layer)
+    cells = [f"{mine:.2f}"]
+    cells += ["", ""] if theirs is None else [f"{theirs:.2f}", f"{theirs / mine:.2f}"]
+    return [*cells, f"{100 * products[way] / mine:.0f} %" if products else ""]
 
 
 def main() -> None:
-    args = common.begin(__doc__.splitlines()[0], WORKERS)
-    names = ["tinynet", "torch"] if common.has_torch() else ["tinynet"]
-    rounds = {name: [] for name in names}
-    for _ in range(args.rounds):
-        for name in names:
-            rounds[name].append(common.start_worker(name, args)["layers"])
+    parser = common.parser(__doc__.splitlines()[0])
+    networks.add_model_option(parser)
+    parser.add_argument("--batch-size", type=int, default=128)
+    args = common.begin(parser, WORKERS)
+    rows = common.start_worker("description", args)["rows"]
+    names = ["tinynet", *peers.installed(["torch"]), "products"]
     figures = {
         name: {
-            layer: [1e3 * statistics.median(run[layer][way] for run in runs) for way in (0, 1)] for layer in runs[0]
+            layer: [1e3 * statistics.median(run["layers"][layer][way] for run in runs) for way in (0, 1)]
+            for layer in runs[0]["layers"]
         }
-        for name, runs in rounds.items()
+        for name, runs in common.take_turns(names, args, rows=rows, train=True).items()
     }
     for figure in figures.values():
         figure["total"] = [sum(times[way] for times in figure.values()) for way in (0, 1)]
 
-    print(f"\nAlexNet layer by layer, batch {args.batch_size}, ms; the ratio is PyTorch's time over tinynet's")
-    heads = [f"{name} {way}" for way in ("forward", "backward") for name in (*names, "ratio")]
-    print(f"{'layer':10}" + "".join(f"{head:>18}" for head in heads))
+    print(f"\n{networks.TITLES[args.model]} layer by layer, batch {args.batch_size}, {args.threads} threads, ms")
+    print("ratio: PyTorch's time over tinynet's; bound: the share of tinynet's time that its products alone would take")
+    print(f"{'':10}" + "".join(f"{way:>36}" for way in WAYS))
+    print(f"{'layer':10}" + 2 * "".join(f"{head:>9}" for head in ("tinynet", "PyTorch", "ratio", "bound")))
     for layer in figures["tinynet"]:
-        cells = []
-        for way in (0, 1):
-            times = [figures[name][layer][way] for name in names]
-            cells += [f"{t:.1f}" for t in times] + [f"{times[-1] / max(times[0], 1e-6):.2f}"]
-        print(f"{layer:10}" + "".join(f"{cell:>18}" for cell in cells))
-    common.write_json(args, figures)
+        cells = [cell for way in (0, 1) for cell in _cells(layer, way, figures)]
+        print((f"{layer:10}" + "".join(f"{cell:>9}" for cell in cells)).rstrip())
+    common.write_json(args, {"milliseconds": figures})
 
 
 if __name__ == "__main__":

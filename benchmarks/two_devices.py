@@ -9,24 +9,26 @@ import statistics
 import time
 
 import common
+import networks
+
+INPUT_SHAPE = networks.INPUT_SHAPES["alexnet"]
 
 
 def one_device_worker(args) -> dict:
-    from tinynet import models
-
-    return {"seconds": common.timed(common.training_step(models.alexnet(), args.batch_size), args.steps)}
+    step = networks.training_step(networks.make("alexnet"), INPUT_SHAPE, args.batch_size)
+    return {"seconds": common.timed(step, args.steps)}
 
 
 def two_devices_worker(args) -> dict:
-    from tinynet import models, parallel
+    from tinynet import parallel
 
-    net = parallel.partition(models.alexnet())
+    net = parallel.partition(networks.make("alexnet"))
     crossing = [0.0, 0.0]
     for rank, tower in enumerate(net.towers):
         (communicator,) = {layer.communicator for layer in tower if hasattr(layer, "communicator")}
         for operation in ("all_gather", "reduce_scatter", "all_reduce"):
             setattr(communicator, operation, _watched(getattr(communicator, operation), crossing, rank))
-    step = common.training_step(net, args.batch_size)
+    step = networks.training_step(net, INPUT_SHAPE, args.batch_size)
     common.timed(step, 0)
     crossing[:] = [0.0, 0.0]
     seconds = common.timed(step, args.steps, warm_up=0)
@@ -50,11 +52,13 @@ ROWS |= {"two devices": ("two devices", 2)}
 
 
 def main() -> None:
-    args = common.begin(__doc__.splitlines()[0], WORKERS)
+    parser = common.parser(__doc__.splitlines()[0])
+    parser.add_argument("--batch-size", type=int, default=128)
+    args = common.begin(parser, WORKERS)
     results = {row: [] for row in ROWS}
     for _ in range(args.rounds):
         for row, (worker, threads) in ROWS.items():
-            results[row].append(common.start_worker(worker, args, threads))
+            results[row].append(common.start_worker(worker, args, threads=threads))
     print(f"\nAlexNet training step, batch {args.batch_size}; {args.rounds} rounds in turn")
     print(f"{'':26}{'images/s':>10}{'(best)':>10}{'peak GiB':>10}")
     medians = {}
