@@ -1,4 +1,4 @@
-"""Convolution of stride 1 without columns: for every position (tap) of the kernel one product of weight[:, :, i, j] with
+"""Convolution of stride 1 without columns: for every position (tap) of the kernel one product of weight[:, :, i, j] and
 the rows of x shifted by (i, j), which BLAS adds to what the other taps gave. Forward and both gradients.
 
 Batch-last memory makes this possible: W' pixels of N images are one run, so a row of the output, and what a tap sees of
@@ -116,7 +116,7 @@ def backward_weight(x, dy, geometry: Geometry, dweight) -> None:
 
 
 def backward_input(dy, weight, geometry: Geometry, dx) -> None:
-    """As conv2d_backward_input: dx (C, H, W, N), each row the sum over the taps of weight[:, :, i, j].T @ shifted dy."""
+    """As conv2d_backward_input: a row of dx (C, H, W, N) is the sum over the taps of weight[:, :, i, j].T @ dy."""
     groups = geometry.groups
     rows = _rows(geometry, dx.shape[3], of_input=True)
     taps = _taps(weight, geometry)  # (kh*kw, G, K/G, C/G)
