@@ -9,17 +9,19 @@ import math
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 
 import threadpoolctl
 
 from tinynet.backend import on_gpu, xp
 
 # Measured on two AVX-512 cores with 2 MiB of second-level cache each: element-wise work wants its handful of arrays in
-# that cache; the columns of a convolution want products large enough for BLAS (4 and 32 MiB are slower). A GPU takes
-# whole arrays, and columns as large as a small card's memory bears.
-TILE_BYTES = 2**62 if on_gpu else 256 * 2**10
+# that cache, yet calls of 50 microseconds or more, since threads wait for each other at the interpreter's lock between
+# any two; the columns of a convolution want products large enough for BLAS (4 and 32 MiB are slower). A GPU takes whole
+# arrays, and columns as large as a small card's memory bears.
+TILE_BYTES = 2**62 if on_gpu else 512 * 2**10
 COLUMN_BYTES = 2**30 if on_gpu else 12 * 2**20
+SHARE_WORK = 2**19  # multiply-adds: with fewer for each, waking a thread takes longer than what it saves
 
 
 def _num_threads() -> int:
@@ -65,16 +67,20 @@ def tiles(length: int, bytes_each: int, tile_bytes: int | None = None) -> list[s
 
     The cut depends on sizes only, never on the number of threads.
     """
-    count = min(length, max(1, math.ceil(length * bytes_each / (tile_bytes or TILE_BYTES))))
-    return [slice(i * length // count, (i + 1) * length // count) for i in range(count)]
+    return cut(length, max(1, math.ceil(length * bytes_each / (tile_bytes or TILE_BYTES))))
 
 
-def thread_tiles(length: int, parts: int | None = None) -> list[slice]:
-    """`length` things in one slice per thread (or in `parts`): for work whose tiles need no cache, such as products.
+def shares(work: int) -> int:
+    """Among how many of the device's threads `work` multiply-adds are worth dividing: at least 1."""
+    return max(1, min(workers().count, work // SHARE_WORK))
+
+
+def cut(length: int, parts: int) -> list[slice]:
+    """`length` things in `parts` nearly equal slices: for work whose tiles need no cache, such as products.
 
     What is summed inside a slice must not depend on the cut, or results would change with the number of threads.
     """
-    count = min(length, parts or workers().count)
+    count = min(length, parts)
     return [slice(i * length // count, (i + 1) * length // count) for i in range(count)]
 
 
@@ -114,6 +120,11 @@ class _SingleThreadedBlas(contextlib.AbstractContextManager):
 _single_threaded_blas = _SingleThreadedBlas()
 
 
+def single_threaded_blas() -> contextlib.AbstractContextManager:
+    """Holds BLAS to one thread, as running tiles does: around many small operations, so that it is done once."""
+    return _single_threaded_blas
+
+
 def _after_fork() -> None:
     """A forked child has none of its parent's threads, and perhaps a lock that nobody will open again."""
     global _everyone, _single_threaded_blas
@@ -131,14 +142,16 @@ def run_shares(task: Callable[[Sequence], object], tiles: Sequence) -> list:
     the first share. When a task raises, the others are waited for, and the first error is raised.
     """
     team = workers()
-    count = min(team.count, len(tiles))
-    shares = [tiles[i * len(tiles) // count : (i + 1) * len(tiles) // count] for i in range(count)]
     with _single_threaded_blas:
-        futures = [team.pool.submit(task, share) for share in shares[1:]]
+        if min(team.count, len(tiles)) <= 1:
+            return [task(tiles)] if tiles else []
+        first, *others = (tiles[share] for share in cut(len(tiles), team.count))
+        futures = [team.pool.submit(task, share) for share in others]
         try:
-            results = [task(share) for share in shares[:1]]
+            results = [task(first)]
         finally:
-            wait(futures)
+            for future in futures:
+                future.exception()  # waits for the share, whatever becomes of it
         return results + [future.result() for future in futures]
 
 

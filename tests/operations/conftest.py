@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tinynet import execution
-from tinynet.operations import convolution
 
 CUTS = {  # bytes of a tile (None: as in use), shares of the work, threads that take them
     "whole": (None, 1, 1),
@@ -22,7 +21,8 @@ def cut(request, monkeypatch):
     tile_bytes, shares, threads = CUTS[request.param]
     if tile_bytes is not None:
         monkeypatch.setattr(execution, "TILE_BYTES", tile_bytes)
-        monkeypatch.setattr(convolution, "COLUMN_BYTES", tile_bytes)
+        monkeypatch.setattr(execution, "COLUMN_BYTES", tile_bytes)
+    monkeypatch.setattr(execution, "SHARE_WORK", 1)
     team = execution.Workers(shares)
     with ThreadPoolExecutor(threads) as team.pool:
         monkeypatch.setattr(execution, "_everyone", team)

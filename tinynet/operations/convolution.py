@@ -5,10 +5,15 @@ Batch-last memory makes a column's row a long run: im2col is kh * kw slice copie
 in its final memory. Chellapilla, Puri and Simard 2006 introduced the unrolling.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
+import numpy as np
+
+from tinynet import execution
 from tinynet.backend import on_gpu, xp
-from tinynet.execution import COLUMN_BYTES, run, run_shares, scratch, thread_tiles, tiles, workers
+from tinynet.execution import cut, run, run_shares, scratch, shares, tiles
 from tinynet.operations import kernels, shifted
 from tinynet.operations.window import Geometry
 
@@ -17,69 +22,113 @@ from tinynet.operations.window import Geometry
 class Segment:
     """A tile of output pixels whose memory is one run: some whole rows, or a part of one row."""
 
+    geometry: Geometry
+    batch: int
     rows: slice
     columns: slice
-    pixels: slice  # the same in the flattened (H'*W'*N) axis
+
+    @cached_property
+    def pixels(self) -> slice:
+        """The same in the flattened (H'*W'*N) axis."""
+        width = self.geometry.horizontal.output
+        start, stop = self.rows.start * width + self.columns.start, (self.rows.stop - 1) * width + self.columns.stop
+        return slice(start * self.batch, stop * self.batch)
+
+    @cached_property
+    def size(self) -> tuple[int, int, int]:
+        """(rows, columns, N)."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start, self.batch
+
+    def taps(self) -> Iterator[tuple[int, int, tuple, tuple]]:
+        """For every position (i, j) of the kernel: where in the segment, and where in the input, the two meet."""
+        vertical, horizontal = self.geometry.vertical, self.geometry.horizontal
+        for i in range(vertical.kernel):
+            output_rows, input_rows = vertical.overlap(i, self.rows.start, self.rows.stop)
+            for j in range(horizontal.kernel):
+                output_columns, input_columns = horizontal.overlap(j, self.columns.start, self.columns.stop)
+                yield i, j, (slice(None), output_rows, output_columns), (slice(None), input_rows, input_columns)
 
 
-def _segments(geometry: Geometry, batch: int, bytes_per_column: int) -> list[Segment]:
+@lru_cache(maxsize=256)
+def _segments(geometry: Geometry, batch: int, bytes_per_column: int, at_least: int, tile_bytes: int) -> list[Segment]:
     """Cuts the output so that a segment's columns, of `bytes_per_column` for one pixel of one image, fit a tile."""
     height, width = geometry.vertical.output, geometry.horizontal.output
     bytes_per_row = width * batch * bytes_per_column
-    rows = tiles(height, bytes_per_row, COLUMN_BYTES)
-    parts = tiles(width, batch * bytes_per_column, COLUMN_BYTES) if len(rows) == height else [slice(0, width)]
-
-    def pixels(row: slice, part: slice) -> slice:
-        return slice((row.start * width + part.start) * batch, ((row.stop - 1) * width + part.stop) * batch)
-
-    return [Segment(row, part, pixels(row, part)) for row in rows for part in parts]
+    rows = tiles(height, bytes_per_row, min(tile_bytes, -(-height * bytes_per_row // at_least)))
+    parts = tiles(width, batch * bytes_per_column, tile_bytes) if len(rows) == height else [slice(0, width)]
+    return [Segment(geometry, batch, row, part) for row in rows for part in parts]
 
 
-def _taps(geometry: Geometry, segment: Segment):
-    """For every position (i, j) of the kernel: where in the segment, and where in the input, the two meet."""
-    for i in range(geometry.vertical.kernel):
-        output_rows, input_rows = geometry.vertical.overlap(i, segment.rows.start, segment.rows.stop)
-        for j in range(geometry.horizontal.kernel):
-            output_columns, input_columns = geometry.horizontal.overlap(j, segment.columns.start, segment.columns.stop)
-            yield i, j, (slice(None), output_rows, output_columns), (slice(None), input_rows, input_columns)
+def _tiles(x, weight, geometry: Geometry) -> list[tuple[int, Segment]]:
+    """(group, segment) for all columns of x: at least as many as there are threads for the work."""
+    depth, pixels = weight[0].size, geometry.vertical.output * geometry.horizontal.output * x.shape[3]
+    at_least = -(-shares(weight.size * pixels) // geometry.groups)
+    segments = _segments(geometry, x.shape[3], depth * x.itemsize, at_least, execution.COLUMN_BYTES)
+    return [(group, segment) for group in range(geometry.groups) for segment in segments]
 
 
-def _columns(geometry: Geometry, segment: Segment, channels: int, batch: int, dtype):
+def _columns(segment: Segment, channels: int, dtype):
     """Scratch for a segment's columns, (C, kh, kw, rows, columns, N)."""
-    size = (segment.rows.stop - segment.rows.start, segment.columns.stop - segment.columns.start)
-    shape = (channels, geometry.vertical.kernel, geometry.horizontal.kernel, *size, batch)
+    geometry = segment.geometry
+    shape = (channels, geometry.vertical.kernel, geometry.horizontal.kernel, *segment.size)
     return scratch("columns", shape, dtype)
 
 
-def _im2col(x, geometry: Geometry, segment: Segment):
-    """The windows of x (C, H, W, N) over a segment, as a matrix (C*kh*kw, pixels*N) in scratch memory."""
-    columns = _columns(geometry, segment, x.shape[0], x.shape[3], x.dtype)
-    matrix = columns.reshape(x.shape[0] * geometry.taps, -1)  # (C*kh*kw, pixels*N)
+def _phases(x, geometry: Geometry):
+    """x (C, H, W, N) with its padding, as (C, stride, H + padding, W / stride, N): column w at [:, w % stride, :, w //
+    stride]. What one position of the kernel sees of a row is one run of memory then, whatever the stride.
+
+    In the calling thread's scratch memory; x itself where there is nothing to do, and on a GPU, which needs no runs.
+    """
+    vertical, horizontal = geometry.vertical, geometry.horizontal
+    stride, before = horizontal.stride, horizontal.before
+    padded = [axis.before + axis.size + axis.after for axis in (vertical, horizontal)]
+    if on_gpu or (stride == 1 and padded == [vertical.size, horizontal.size]):
+        return x.reshape(x.shape[0], 1, *x.shape[1:])
+    phases = scratch("phases", (x.shape[0], stride, padded[0], -(-padded[1] // stride), x.shape[3]), x.dtype)
+    rows = slice(vertical.before, vertical.before + vertical.size)
+
+    def task(channels: slice) -> None:
+        if padded != [vertical.size, horizontal.size]:
+            phases[channels] = 0
+        for phase in range(stride):
+            first = (phase - before) % stride  # the first column of x in this phase, at first + before of the padded
+            columns = x[channels, :, first::stride]
+            start = (first + before) // stride
+            phases[channels, phase, rows, start : start + columns.shape[2]] = columns
+
+    run(task, cut(x.shape[0], shares(x.size)))
+    return phases
+
+
+def _im2col(phases, segment: Segment):
+    """The windows of a segment, as a matrix (C*kh*kw, pixels*N) in scratch memory. phases: of x, see _phases."""
+    vertical, horizontal = segment.geometry.vertical, segment.geometry.horizontal
+    columns = _columns(segment, phases.shape[0], phases.dtype)  # (C, kh, kw, rows, columns, N)
+    matrix = columns.reshape(phases.shape[0] * segment.geometry.taps, -1)  # (C*kh*kw, pixels*N)
     if on_gpu:
-        kernels.im2col(x, geometry.vertical, geometry.horizontal, segment.rows, segment.columns, columns)
+        kernels.im2col(phases[:, 0], vertical, horizontal, segment.rows, segment.columns, columns)
         return matrix
-    for i, j, outputs, inputs in _taps(geometry, segment):
-        target = columns[:, i, j]  # (C, rows, columns, N)
-        _, rows, cols = outputs
-        if rows.stop - rows.start < target.shape[1] or cols.stop - cols.start < target.shape[2]:
-            target[:, : rows.start] = 0  # what the window sees of the padding
-            target[:, rows.stop :] = 0
-            target[:, rows, : cols.start] = 0
-            target[:, rows, cols.stop :] = 0
-        target[outputs] = x[inputs]
+    channel, phase, row, pixel, image = phases.strides
+    strides = (channel, row, phase, vertical.stride * row, pixel, image)
+    corner = segment.rows.start * vertical.stride * row + segment.columns.start * pixel
+    for j in range(0, horizontal.kernel, horizontal.stride):  # `stride` columns of the kernel at a time: one per phase
+        target = columns[:, :, j : j + horizontal.stride]
+        offset = corner + j // horizontal.stride * pixel
+        target[...] = np.ndarray(target.shape, phases.dtype, phases, offset, strides)  # the windows overlap: a view
     return matrix
 
 
-def _col2im(columns, geometry: Geometry, segment: Segment, dx) -> None:
+def _col2im(columns, segment: Segment, dx) -> None:
     """Adds a segment's columns (C, kh, kw, rows, columns, N) to dx (C, H, W, N); the first segment starts from zero."""
     first = segment.pixels.start == 0
     if on_gpu:
-        windows = geometry.vertical, geometry.horizontal
+        windows = segment.geometry.vertical, segment.geometry.horizontal
         kernels.col2im(columns, *windows, segment.rows, segment.columns, not first, dx)
         return
     if first:
         dx[...] = 0
-    for i, j, outputs, inputs in _taps(geometry, segment):
+    for i, j, outputs, inputs in segment.taps():
         dx[inputs] += columns[:, i, j][outputs]
 
 
@@ -88,8 +137,9 @@ def conv2d_forward(x, weight, bias, geometry: Geometry, y) -> None:
     if shifted.suits(geometry, x.shape[0], x.shape[3]):
         shifted.forward(x, weight, bias, geometry, y)
         return
-    groups, batch = geometry.groups, x.shape[3]
-    x = x.reshape(groups, -1, *x.shape[1:])  # (G, C/G, H, W, N)
+    groups, work = geometry.groups, _tiles(x, weight, geometry)
+    phases = _phases(x, geometry)
+    phases = phases.reshape(groups, -1, *phases.shape[1:])  # (G, C/G, stride, H, W / stride, N)
     weight = weight.reshape(groups, -1, weight[0].size)  # (G, K/G, C/G*kh*kw)
     y = y.reshape(groups, weight.shape[1], -1)  # (G, K/G, H'*W'*N)
     bias = None if bias is None else bias.reshape(groups, -1, 1)  # (G, K/G, 1)
@@ -97,12 +147,11 @@ def conv2d_forward(x, weight, bias, geometry: Geometry, y) -> None:
     def task(tile: tuple[int, Segment]) -> None:
         group, segment = tile
         target = y[group][:, segment.pixels]
-        xp.matmul(weight[group], _im2col(x[group], geometry, segment), out=target)
+        xp.matmul(weight[group], _im2col(phases[group], segment), out=target)
         if bias is not None:
             target += bias[group]
 
-    segments = _segments(geometry, batch, weight.shape[2] * x.itemsize)
-    run(task, [(group, segment) for group in range(groups) for segment in segments])
+    run(task, work)
 
 
 def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
@@ -114,15 +163,16 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
     if shifted.suits(geometry, x.shape[0], x.shape[3]):
         shifted.backward_weight(x, dy, geometry, dweight)
         return
-    groups, batch = geometry.groups, x.shape[3]
-    x = x.reshape(groups, -1, *x.shape[1:])  # (G, C/G, H, W, N)
+    groups, work = geometry.groups, _tiles(x, dweight, geometry)
+    phases = _phases(x, geometry)
+    phases = phases.reshape(groups, -1, *phases.shape[1:])  # (G, C/G, stride, H, W / stride, N)
     dweight = dweight.reshape(groups, -1, dweight[0].size)  # (G, K/G, C/G*kh*kw)
     dy = dy.reshape(groups, dweight.shape[1], -1)  # (G, K/G, H'*W'*N)
 
     def sum_share(share: list[tuple[int, Segment]]) -> dict:
         sums = {}
         for group, segment in share:
-            columns = _im2col(x[group], geometry, segment)
+            columns = _im2col(phases[group], segment)
             if group not in sums:
                 # not scratch: a quick thread may take a second share before this one's sum has been used
                 sums[group] = xp.empty(dweight.shape[1:], dweight.dtype)
@@ -133,9 +183,8 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
                 sums[group] += product
         return sums
 
-    segments = _segments(geometry, batch, dweight.shape[2] * x.itemsize)
     dweight[...] = 0
-    for sums in run_shares(sum_share, [(group, segment) for group in range(groups) for segment in segments]):
+    for sums in run_shares(sum_share, work):
         for group, partial in sums.items():
             dweight[group] += partial
 
@@ -154,19 +203,19 @@ def conv2d_backward_input(dy, weight, geometry: Geometry, dx) -> None:
     channels = dx.shape[1]
     weight = weight.reshape(groups, -1, channels, geometry.taps)  # (G, K/G, C/G, kh*kw)
     dy = dy.reshape(groups, weight.shape[1], -1)  # (G, K/G, H'*W'*N)
-    blocks = thread_tiles(channels, max(1, workers().count // groups))
+    blocks = cut(channels, -(-shares(weight.size * dy.shape[2]) // groups))
     block_bytes = max(block.stop - block.start for block in blocks) * geometry.taps * dx.itemsize
-    segments = _segments(geometry, batch, block_bytes)
+    segments = _segments(geometry, batch, block_bytes, 1, execution.COLUMN_BYTES)
 
     def task(tile: tuple[int, slice]) -> None:
         group, block = tile
         target = dx[group, block]  # (C of the block, H, W, N)
         block_weight = weight[group][:, block].reshape(weight.shape[1], -1)  # (K/G, C of the block*kh*kw)
         for segment in segments:
-            columns = _columns(geometry, segment, target.shape[0], batch, dx.dtype)
+            columns = _columns(segment, target.shape[0], dx.dtype)
             matrix = columns.reshape(block_weight.shape[1], -1)
             xp.matmul(block_weight.T, dy[group][:, segment.pixels], out=matrix)
-            _col2im(columns, geometry, segment, target)
+            _col2im(columns, segment, target)
 
     run(task, [(group, block) for group in range(groups) for block in blocks])
 
@@ -178,4 +227,4 @@ def bias_gradient(dy, dbias) -> None:
     def task(tile: slice) -> None:
         xp.sum(dy[tile], axis=1, out=dbias[tile])
 
-    run(task, thread_tiles(dy.shape[0]))
+    run(task, cut(dy.shape[0], shares(dy.size)))

@@ -1,12 +1,13 @@
 """The linear layer's three products on (features, N) arrays, each cut into one block of rows per thread."""
 
 from tinynet.backend import xp
-from tinynet.execution import run, thread_tiles
+from tinynet.execution import cut, run, shares
 
 
 def matmul(left, right, out) -> None:
     """out (A, B) = left (A, K) @ right (K, B), the rows of `out` shared out over the threads."""
-    run(lambda rows: xp.matmul(left[rows], right, out=out[rows]), thread_tiles(left.shape[0]))
+    parts = shares(left.size * right.shape[1])
+    run(lambda rows: xp.matmul(left[rows], right, out=out[rows]), cut(left.shape[0], parts))
 
 
 def linear_forward(x, weight, bias, y) -> None:

@@ -9,13 +9,13 @@ import math
 from functools import lru_cache
 
 from tinynet.backend import on_gpu, xp
-from tinynet.execution import run, scratch, thread_tiles, workers
+from tinynet.execution import cut, run, scratch, workers
 from tinynet.operations.blas import accumulate, can_accumulate
 from tinynet.operations.window import Geometry
 
 # Measured: below these, products are too small for BLAS, and columns are faster.
 MIN_CHANNELS = 16
-MIN_ROW = 96  # W' * N
+MIN_ROW = 640  # W' * N
 
 
 def suits(geometry: Geometry, channels: int, batch: int) -> bool:
@@ -58,7 +58,7 @@ def _run(row: int, pixels: slice, width: int, batch: int) -> slice:
 
 def _blocks(channels: int, groups: int) -> list[slice]:
     """The result's channels in a group, cut so that groups * blocks is a multiple of the threads."""
-    return thread_tiles(channels, workers().count // math.gcd(groups, workers().count))
+    return cut(channels, workers().count // math.gcd(groups, workers().count))
 
 
 def _taps(weight, geometry: Geometry):
@@ -69,7 +69,7 @@ def _taps(weight, geometry: Geometry):
     def task(part: slice) -> None:
         taps[:, part] = weight[part].reshape(-1, channels, geometry.taps).transpose(2, 0, 1)  # (kh*kw, K, C/G)
 
-    run(task, thread_tiles(kernels))
+    run(task, cut(kernels, workers().count))
     return taps.reshape(geometry.taps, geometry.groups, -1, channels)
 
 
