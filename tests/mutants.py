@@ -258,8 +258,8 @@ def softmax_with_its_diagonal_only(base):
 @mutant("lrn")
 def lrn_without_the_cross_term(base):
     def own_channel_only(layer, dx, dy):
-        s = layer._cache[2].transpose(3, 0, 1, 2)
-        return dy / s**layer.beta
+        x = layer._cache[0].transpose(3, 0, 1, 2)
+        return dy * LocalResponseNorm(size=layer.size, **LRN).forward(x) / x  # dy / s^beta
 
     return changing_dx(base, own_channel_only)
 

@@ -271,6 +271,8 @@ def test_launches_by_layer(tables):
         forward, backward = launches[f"{layer.name} forward"], launches[f"{layer.name} backward"]
         if isinstance(layer, Conv2d):  # in each group: im2col and bias; im2col and sum, col2im; and the bias' gradient
             expected = 2 * layer.groups, (3 if layer.needs_dx else 2) * layer.groups + 1
+        elif isinstance(layer, LocalResponseNorm):  # backward: each output's terms, then their sums
+            expected = 1, 2
         else:  # cuBLAS' products are not counted; what is, for a linear layer, are the bias and its gradient
             expected = (0, 0) if isinstance(layer, Flatten) else (1, 1)
         assert (forward, backward) == expected, layer.name

@@ -40,9 +40,9 @@ def test_lrn(shape, size, groups, within_channel, cut):
         memory_x, memory_dy = (
             xp.ascontiguousarray(to_device(array).transpose(1, 2, 3, 0)) for array in (x, dy)  # (C, H, W, N)
         )
-        y, s, dx = (xp.full(memory_x.shape, xp.nan) for _ in range(3))
-        lrn_forward(memory_x, size, alpha, beta, k, groups, within_channel, y, s)
-        lrn_backward(memory_x, y, s, memory_dy, size, alpha, beta, groups, within_channel, dx)
+        y, dx = (xp.full(memory_x.shape, xp.nan) for _ in range(2))
+        lrn_forward(memory_x, size, alpha, beta, k, groups, within_channel, y)
+        lrn_backward(memory_x, memory_dy, size, alpha, beta, k, groups, within_channel, dx)
         assert_close(y.transpose(3, 0, 1, 2), reference.lrn(x, size, alpha, beta, k, **options), what="y")
         expected_dx = reference.lrn_backward(x, dy, size, alpha, beta, k, **options)
         assert_close(dx.transpose(3, 0, 1, 2), expected_dx, what="dx")

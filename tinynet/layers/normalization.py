@@ -49,21 +49,21 @@ class LocalResponseNorm(Layer):
         self._cache = None
         self._output_shape(self._check(x))
         x = self._enter(x)  # (C, H, W, N)
-        y, s = (self._array(name, x.shape, x.dtype) for name in ("y", "s"))
-        lrn_forward(x, self.size, self._factor, self.beta, self.k, self.groups, self.within_channel, y, s)
+        y = self._array("y", x.shape, x.dtype)
+        lrn_forward(x, self.size, self._factor, self.beta, self.k, self.groups, self.within_channel, y)
         if train:
-            self._cache = x, y, s
+            self._cache = (x,)
         return self._leave(y)
 
     def backward(self, dy):
         """dx_j = dy_j / s_j^beta - 2 alpha beta x_j * sum of dy_i y_i / s_i over the windows that hold j, with
         s = k + alpha * sum x^2; the derivation stands at operations.normalization.lrn_backward."""
-        x, y, s = self._kept()
+        (x,) = self._kept()
         dy = self._enter_gradient(dy, x.shape, x.dtype)
         if not self.needs_dx:
             return None
         dx = self._array("dx", x.shape, x.dtype)
-        lrn_backward(x, y, s, dy, self.size, self._factor, self.beta, self.groups, self.within_channel, dx)
+        lrn_backward(x, dy, self.size, self._factor, self.beta, self.k, self.groups, self.within_channel, dx)
         return self._leave(dx)
 
     def __repr__(self) -> str:

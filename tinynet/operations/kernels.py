@@ -252,37 +252,53 @@ def _neighbours(x, axes: tuple[int, ...], before: int, after: int) -> tuple[int,
 _lrn_forward = _kernel(
     "lrn_forward",
     f"raw T x, {_NEIGHBOURS}, T alpha, T beta, T k",
-    "T y, T s",
+    "T y",
     f"""
     {_NEIGHBOURS_LOOP}
             sum += x[j] * x[j];
         }}
-    s = k + alpha * sum;
-    y = x[i] / power<T>(s, beta);
+    y = x[i] / power<T>(k + alpha * sum, beta);
     """,
 )
 
 
-def lrn_forward(x, axes: tuple[int, ...], before: int, after: int, alpha: float, beta: float, k: float, y, s) -> None:
-    _lrn_forward(x, *_neighbours(x, axes, before, after), alpha, beta, k, y, s)
+def lrn_forward(x, axes: tuple[int, ...], before: int, after: int, alpha: float, beta: float, k: float, y) -> None:
+    _lrn_forward(x, *_neighbours(x, axes, before, after), alpha, beta, k, y)
 
+
+_lrn_terms = _kernel(
+    "lrn_terms",
+    f"raw T x, T dy, {_NEIGHBOURS}, T alpha, T beta, T k",
+    "T direct, T ratio",
+    f"""
+    {_NEIGHBOURS_LOOP}
+            sum += x[j] * x[j];
+        }}
+    const T s = k + alpha * sum;
+    direct = dy / power<T>(s, beta);
+    ratio = direct * x[i] / s;
+    """,
+)
 
 _lrn_backward = _kernel(
     "lrn_backward",
-    f"raw T x, raw T y, raw T s, raw T dy, {_NEIGHBOURS}, T alpha, T beta",
+    f"raw T x, raw T ratio, {_NEIGHBOURS}, T factor",
     "T dx",
     f"""
     {_NEIGHBOURS_LOOP}
-            sum += dy[j] * y[j] / s[j];
+            sum += ratio[j];
         }}
-    dx = dy[i] / power<T>(s[i], beta) - 2 * alpha * beta * x[i] * sum;
+    dx -= factor * x[i] * sum;
     """,
 )
 
 
-def lrn_backward(x, y, s, dy, axes: tuple[int, ...], before: int, after: int, alpha: float, beta: float, dx) -> None:
-    """The windows of the outputs that saw x: `before` and `after` are those of the gradient's sum."""
-    _lrn_backward(x, y, s, dy, *_neighbours(x, axes, before, after), alpha, beta, dx)
+def lrn_backward(
+    x, dy, axes: tuple[int, ...], before: int, after: int, alpha: float, beta: float, k: float, ratio, dx
+) -> None:
+    """Two passes: dy / s^beta into dx and dy y / s into `ratio`, then the window's sum of the latter, mirrored."""
+    _lrn_terms(x, dy, *_neighbours(x, axes, before, after), alpha, beta, k, dx, ratio)
+    _lrn_backward(x, ratio, *_neighbours(x, axes, after, before), 2 * alpha * beta, dx)
 
 
 # ---- element by element: an output may be an input ----

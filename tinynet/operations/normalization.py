@@ -26,16 +26,43 @@ def _windows(x, groups: int, within_channel: bool):
 
 
 def _window_sum(q, before: int, after: int, axes: Axes, out):
-    """out[i] = the sum of q[i - before .. i + after] along each of the axes, clipped at the ends. q is overwritten."""
+    """The sum of q[i - before .. i + after] along each of the axes, clipped at the ends, in `out` or in q: returned.
+
+    Both arrays are overwritten.
+    """
     for axis in axes:
         if axis != axes[0]:
             q, out = out, q
-        xp.copyto(out, q)
-        for shift in range(1, min(before, q.shape[axis] - 1) + 1):
-            out[along(axis, slice(shift, None))] += q[along(axis, slice(None, -shift))]
-        for shift in range(1, min(after, q.shape[axis] - 1) + 1):
-            out[along(axis, slice(None, -shift))] += q[along(axis, slice(shift, None))]
+        last = q.shape[axis] - 1
+        for shift in range(1, min(before, last) + 1):
+            _add_shifted(q, along(axis, slice(shift, None)), along(axis, slice(None, -shift)), out, first=shift == 1)
+        if min(before, last) < 1:
+            xp.copyto(out, q)
+        for shift in range(1, min(after, last) + 1):
+            _add_shifted(q, along(axis, slice(None, -shift)), along(axis, slice(shift, None)), out, first=False)
     return out
+
+
+def _add_shifted(q, to: tuple, source: tuple, out, first: bool) -> None:
+    """Adds q[source] to out[to]; the first time, out is q and q[source] together, which saves a copy."""
+    if first:
+        xp.add(q[to], q[source], out=out[to])
+        edge = along(len(to) - 1, slice(None, 1))
+        out[edge] = q[edge]
+    else:
+        target = out[to]
+        target += q[source]
+
+
+def _scale(x, before: int, after: int, axes: Axes, alpha: float, k: float):
+    """s = k + alpha * (the sum of x^2 over the window) of a tile, and another array of its shape to work in."""
+    squares = scratch("squares", x.shape, x.dtype)
+    sums = scratch("sums", x.shape, x.dtype)
+    xp.multiply(x, x, out=squares)
+    s = _window_sum(squares, before, after, axes, sums)
+    s *= alpha
+    s += k
+    return s, squares if s is sums else sums
 
 
 def _power(s, beta: float, out) -> None:
@@ -49,52 +76,50 @@ def _power(s, beta: float, out) -> None:
         xp.power(s, beta, out=out)
 
 
-def lrn_forward(x, size: int, alpha: float, beta: float, k: float, groups: int, within_channel: bool, y, s) -> None:
-    """y = x / s^beta and s = k + alpha * (sum of x^2 over the window), both of x's shape; s is kept for backward."""
+def lrn_forward(x, size: int, alpha: float, beta: float, k: float, groups: int, within_channel: bool, y) -> None:
+    """y = x / s^beta with s = k + alpha * (sum of x^2 over the window); y, of x's shape, may be x itself."""
     before, after = size // 2, (size - 1) // 2
     x, axes, cut = _windows(x, groups, within_channel)
-    y, s = y.reshape(x.shape), s.reshape(x.shape)
+    y = y.reshape(x.shape)
     if on_gpu:
-        kernels.lrn_forward(x, axes, before, after, alpha, beta, k, y, s)
+        kernels.lrn_forward(x, axes, before, after, alpha, beta, k, y)
         return
 
     def task(tile: tuple) -> None:
-        squares = scratch("squares", x[tile].shape, x.dtype)
-        sums = scratch("sums", x[tile].shape, x.dtype)
-        xp.multiply(x[tile], x[tile], out=squares)
-        xp.multiply(_window_sum(squares, before, after, axes, sums), alpha, out=s[tile])
-        s[tile] += k
-        _power(s[tile], beta, squares)
-        xp.divide(x[tile], squares, out=y[tile])
+        s, power = _scale(x[tile], before, after, axes, alpha, k)
+        _power(s, beta, power)
+        xp.divide(x[tile], power, out=y[tile])
 
     run(task, cut)
 
 
-def lrn_backward(x, y, s, dy, size: int, alpha: float, beta: float, groups: int, within_channel: bool, dx) -> None:
+def lrn_backward(x, dy, size: int, alpha: float, beta: float, k: float, groups: int, within_channel: bool, dx) -> None:
     """dx_j = dy_j / s_j^beta - 2 alpha beta x_j * (the sum of dy_i y_i / s_i over the windows i that hold j).
 
     Derivation: y_i = x_i s_i^-beta, and x_j enters y_i directly (i = j) and through s_i, where ds_i/dx_j = 2 alpha x_j
     if j is in i's window, so dy_i/dx_j there is -beta x_i s_i^(-beta - 1) 2 alpha x_j = -2 alpha beta x_j y_i / s_i.
     j is in the window of i when i is in the mirrored window of j: `before` and `after` change places.
+
+    s and y are computed again from x: that takes less time than keeping them, which is a way to memory and back.
     """
     before, after = size // 2, (size - 1) // 2
     x, axes, cut = _windows(x, groups, within_channel)
-    y, s, dy, dx = (array.reshape(x.shape) for array in (y, s, dy, dx))
+    dy, dx = dy.reshape(x.shape), dx.reshape(x.shape)
     if on_gpu:
-        kernels.lrn_backward(x, y, s, dy, axes, after, before, alpha, beta, dx)
+        kernels.lrn_backward(x, dy, axes, before, after, alpha, beta, k, scratch("ratio", x.shape, x.dtype), dx)
         return
 
     def task(tile: tuple) -> None:
-        ratio = scratch("squares", x[tile].shape, x.dtype)
-        sums = scratch("sums", x[tile].shape, x.dtype)
-        xp.multiply(dy[tile], y[tile], out=ratio)
-        ratio /= s[tile]
-        total = _window_sum(ratio, after, before, axes, sums)
+        s, direct = _scale(x[tile], before, after, axes, alpha, k)
+        inverse = xp.divide(1, s, out=s)
+        _power(inverse, beta, direct)
+        direct *= dy[tile]  # dy / s^beta
+        ratio = inverse
+        ratio *= x[tile]
+        ratio *= direct  # dy y / s
+        total = _window_sum(ratio, after, before, axes, scratch("total", x[tile].shape, x.dtype))
         total *= x[tile]
         total *= 2 * alpha * beta
-        other = sums if total is ratio else ratio  # the window's sum ends in one of the two; the other is free again
-        _power(s[tile], beta, other)
-        xp.divide(dy[tile], other, out=dx[tile])
-        dx[tile] -= total
+        xp.subtract(direct, total, out=dx[tile])
 
     run(task, cut)
