@@ -13,6 +13,7 @@ import threadpoolctl
 
 from tinynet import SGD, SoftmaxCrossEntropy, execution, models
 from tinynet.backend import on_gpu, to_device, to_host, xp
+from tinynet.operations import elementwise
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 1000])
@@ -135,13 +136,13 @@ def test_a_forked_child_computes():
 def test_arrays_that_would_be_copied_are_refused():
     x = xp.zeros((4, 6), xp.float32)
     with pytest.raises(ValueError, match="C-contiguous"):
-        execution.run_flat(lambda x: None, x.T)
+        elementwise.run_flat(lambda x: None, x.T)
 
 
 def test_run_flat_sees_every_element_once():
     x = xp.arange(300_000, dtype=xp.float32).reshape(3, 100, 1000)
     y = xp.empty_like(x)
-    execution.run_flat(lambda x, y: xp.multiply(x, 2, out=y), x, y)
+    elementwise.run_flat(lambda x, y: xp.multiply(x, 2, out=y), x, y)
     assert np.array_equal(to_host(y), 2 * to_host(x))
 
 

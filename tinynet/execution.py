@@ -165,15 +165,6 @@ def run(task: Callable[[object], None], tiles: Sequence) -> None:
     run_shares(walk, tiles)
 
 
-def run_flat(task: Callable, *arrays) -> None:
-    """`task(*slices)` over C-contiguous arrays of one shape, seen flat and cut into the same tiles; else ValueError."""
-    if not all(array.flags.c_contiguous for array in arrays):  # flattened, it would be a copy, and what is written lost
-        raise ValueError("expected C-contiguous arrays")
-    flat = [array.reshape(-1) for array in arrays]
-    size, itemsize = flat[0].size, max(array.itemsize for array in flat)
-    run(lambda tile: task(*(array[tile] for array in flat)), tiles(size, itemsize))
-
-
 # ---- memory ----
 
 
@@ -198,6 +189,14 @@ class Memory:
                 block = self._blocks[name] = xp.empty(size, xp.uint8)
             array = self._arrays[name] = block[:size].view(dtype).reshape(shape)
         return array
+
+    def holds(self, array) -> bool:
+        """Whether `array` lies in one of these arrays' memory."""
+        return any(xp.may_share_memory(block, array) for block in self._blocks.values())
+
+    def __bool__(self) -> bool:
+        """Whether there is any array yet."""
+        return bool(self._blocks)
 
     def __deepcopy__(self, memo) -> "Memory":
         return Memory()  # a copied layer gets memory of its own when it first needs some

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from tinynet.execution import Memory, single_threaded_blas
 from tinynet.layers.layer import Layer, Shape
 
 
@@ -18,7 +19,8 @@ class Sequential(Layer):
     """
 
     def __init__(self, layers: Sequence[tuple[str, Layer]], needs_dx: bool = False):
-        # Layer.__init__ is not called: a chain has no memory of its own, and its params and grads are its layers'
+        # Layer.__init__ is not called: params and grads are the layers', and so is the memory, but for inference
+        self._memories = Memory(), Memory()
         self.layers: dict[str, Layer] = {}
         for entry in layers:
             if not isinstance(entry, tuple | list) or len(entry) != 2:
@@ -98,13 +100,23 @@ class Sequential(Layer):
         return self.summary(input_shape).multiply_adds
 
     def forward(self, x, train: bool = False):
-        for layer in self:
-            x = layer.forward(x, train)
+        if not train:
+            return self.infer(x, self._memories)
+        with single_threaded_blas():
+            for layer in self:
+                x = layer.forward(x, train)
+        return x
+
+    def infer(self, x, memories: tuple[Memory, Memory]):
+        with single_threaded_blas():
+            for layer in self:
+                x = layer.infer(x, memories)
         return x
 
     def backward(self, dy):
-        for layer in reversed(self.layers.values()):
-            dy = layer.backward(dy)
+        with single_threaded_blas():
+            for layer in reversed(self.layers.values()):
+                dy = layer.backward(dy)
         return dy
 
     # ---- the chain as a container ----

@@ -61,6 +61,7 @@ class SGD:
         self.net.on_devices(self._update_all)
 
     def _update_all(self, device: int) -> None:
+        updates = []
         for name, layer, key in self.net.parameters(device):
             if not layer.trainable:
                 continue
@@ -68,8 +69,8 @@ class SGD:
             decay = self.weight_decay * self._multiplier(self.decay_multipliers, layer, key)
             if not layer.params[key].flags.c_contiguous:  # a user's own array, such as a transposed one
                 layer.params[key] = xp.ascontiguousarray(layer.params[key])
-            arrays = layer.params[key], layer.grads[key], self.velocity[name]
-            sgd_update(*arrays, float(lr), self.momentum, float(decay))
+            updates.append((layer.params[key], layer.grads[key], self.velocity[name], float(lr), float(decay)))
+        sgd_update(updates, self.momentum)
 
 
 # ---- schedules: pure functions of the past, so that a resumed run has nothing to restore ----

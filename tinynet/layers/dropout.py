@@ -11,7 +11,7 @@ from tinynet.random import stream
 class Dropout(Layer):
     """Sets each value to zero with probability p while training (Krizhevsky et al. 2012, section 4.2); any shape.
 
-    scale="train": kept values are divided by 1 - p in training and nothing happens at test, as in PyTorch.
+    scale="train": kept values are divided by 1 - p in training; at test x itself is the output, as in PyTorch.
     scale="test": the paper's way, kept values stay as they are and outputs are multiplied by 1 - p at test.
 
     The mask is drawn from stream(seed, name, step) in batch-last order: the same on every device, and again after a
@@ -38,6 +38,8 @@ class Dropout(Layer):
     def forward(self, x, train: bool = False):
         self._cache = None
         x = self._enter(x)
+        if not train and self.scale == "train":
+            return self._leave(x)
         y = self._array("y", x.shape, x.dtype)
         if train:
             index, parts = self.part
@@ -48,7 +50,7 @@ class Dropout(Layer):
             self._cache = mask, x.dtype
             elementwise.masked_scale(x, mask, self._train_scale, y)
         else:
-            elementwise.scaled(x, 1.0 if self.scale == "train" else 1 - self.p, y)
+            elementwise.scaled(x, 1 - self.p, y)
         return self._leave(y)
 
     def backward(self, dy):

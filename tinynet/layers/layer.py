@@ -115,6 +115,20 @@ class Layer:
                     arrays[key] = arrays[key].astype(dtype, copy=False)
         return self
 
+    def infer(self, x, memories: tuple[Memory, Memory]):
+        """forward(x) as one of a chain: the output lies in that of the two memories which x is not in.
+
+        So a chain needs no more than two layers' memory at a time. A layer that has trained uses what it has.
+        """
+        if self._memory:
+            return self.forward(x)
+        own = self._memory
+        self._memory = memories[memories[0].holds(x)]
+        try:
+            return self.forward(x)
+        finally:
+            self._memory = own
+
     # ---- for the layers' own use ----
 
     def _add_parameter(self, key: str, value) -> None:

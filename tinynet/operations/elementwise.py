@@ -3,9 +3,29 @@
 All arrays of a call are C-contiguous and of one shape, unless stated.
 """
 
+from collections.abc import Callable, Sequence
+
+from tinynet import execution
 from tinynet.backend import on_gpu, xp
-from tinynet.execution import run, run_flat, scratch, tiles
+from tinynet.execution import run, scratch, tiles
 from tinynet.operations import kernels
+
+
+def flat(*arrays) -> list:
+    """C-contiguous arrays seen as (size,); ValueError for others, which would be copied, and what is written lost."""
+    if not all(array.flags.c_contiguous for array in arrays):
+        raise ValueError("expected C-contiguous arrays")
+    return [array.reshape(-1) for array in arrays]
+
+
+def run_flat(task: Callable, *arrays) -> None:
+    """`task(*slices)` over C-contiguous arrays of one shape, seen flat and cut into the same tiles; else ValueError."""
+    arrays = flat(*arrays)
+    size, itemsize = arrays[0].size, max(array.itemsize for array in arrays)
+    if size * itemsize <= execution.TILE_BYTES:
+        task(*arrays)
+    else:
+        run(lambda tile: task(*(array[tile] for array in arrays)), tiles(size, itemsize))
 
 
 def copy(x, out) -> None:
@@ -114,13 +134,18 @@ def softmax_backward(y, dy, dx) -> None:
     dx *= y
 
 
-def sgd_update(weight, gradient, velocity, lr: float, momentum: float, decay: float) -> None:
-    """velocity = momentum * velocity - lr * (gradient + decay * weight); weight += velocity."""
+def sgd_update(parameters: Sequence[tuple], momentum: float) -> None:
+    """velocity = momentum * velocity - lr * (gradient + decay * weight); weight += velocity, for all parameters.
+
+    Each is (weight, gradient, velocity, lr, decay), the three arrays C-contiguous and of one shape; else ValueError.
+    """
     if on_gpu:
-        kernels.sgd_update(gradient, lr, momentum, decay, weight, velocity)
+        for weight, gradient, velocity, lr, decay in parameters:
+            kernels.sgd_update(gradient, lr, momentum, decay, weight, velocity)
         return
 
-    def task(weight, gradient, velocity) -> None:
+    def task(tile: tuple) -> None:
+        weight, gradient, velocity, lr, decay = tile
         change = scratch("change", weight.shape, weight.dtype)
         xp.multiply(weight, decay, out=change)
         change += gradient
@@ -129,4 +154,8 @@ def sgd_update(weight, gradient, velocity, lr: float, momentum: float, decay: fl
         velocity -= change
         weight += velocity
 
-    run_flat(task, weight, gradient, velocity)
+    cut = []
+    for *arrays, lr, decay in parameters:
+        weight, gradient, velocity = flat(*arrays)
+        cut += [(weight[t], gradient[t], velocity[t], lr, decay) for t in tiles(weight.size, weight.itemsize)]
+    run(task, cut)

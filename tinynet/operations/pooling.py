@@ -6,6 +6,7 @@ takes kh + kw passes in place of kh * kw, and the backward pass retraces the sam
 
 import numpy as np
 
+from tinynet import execution
 from tinynet.backend import on_gpu, to_device, xp
 from tinynet.execution import run, scratch, tiles
 from tinynet.operations import kernels
@@ -13,7 +14,8 @@ from tinynet.operations.window import Window, along
 
 
 def _channel_tiles(x) -> list[slice]:
-    return tiles(x.shape[0], x[0].nbytes)
+    # Larger than other tiles: most steps work on the half or the quarter of x that is left after the first of them.
+    return tiles(x.shape[0], x[0].nbytes, 3 * execution.TILE_BYTES)
 
 
 def _row_buffer(name: str, x, horizontal: Window):
@@ -38,20 +40,23 @@ def _window_max(x, window: Window, axis: int, y) -> None:
 
 
 def _route(x, y, dy, window: Window, axis: int, dx) -> None:
-    """Adds each dy to the first x of its window that equals the window's maximum y."""
+    """Adds each dy to the first x of its window that equals the window's maximum y. dy is used up.
+
+    What no earlier position has taken is the last one's, without a look at x.
+    """
     dx[...] = 0
-    unclaimed = scratch("unclaimed", y.shape, bool)
-    unclaimed[...] = True
     for offset in range(window.kernel):
         outputs, inputs = (along(axis, part) for part in window.overlap(offset))
-        waiting, target = unclaimed[outputs], dx[inputs]
-        wins = scratch("wins", waiting.shape, bool)
-        xp.equal(x[inputs], y[outputs], out=wins)
-        wins &= waiting
-        waiting ^= wins
-        gradient = scratch("gradient", target.shape, dx.dtype)
-        xp.multiply(dy[outputs], wins, out=gradient)
-        target += gradient
+        waiting, target = dy[outputs], dx[inputs]
+        if offset < window.kernel - 1:
+            wins = scratch("wins", waiting.shape, bool)
+            xp.equal(x[inputs], y[outputs], out=wins)
+            taken = scratch("taken", waiting.shape, dy.dtype)
+            xp.multiply(waiting, wins, out=taken)
+            target += taken
+            waiting -= taken
+        else:
+            target += waiting
 
 
 def max_pool_forward(x, vertical: Window, horizontal: Window, y) -> None:
@@ -82,7 +87,9 @@ def max_pool_backward(x, y, dy, vertical: Window, horizontal: Window, dx) -> Non
         rows = _row_buffer("rows", x[tile], horizontal)
         _window_max(x[tile], horizontal, 2, rows)
         drows = _row_buffer("drows", x[tile], horizontal)
-        _route(rows, y[tile], dy[tile], vertical, 1, drows)
+        waiting = scratch("waiting", dy[tile].shape, dy.dtype)
+        xp.copyto(waiting, dy[tile])
+        _route(rows, y[tile], waiting, vertical, 1, drows)
         _route(x[tile], rows, drows, horizontal, 2, dx[tile])
 
     run(task, _channel_tiles(x))
