@@ -135,17 +135,20 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def run_shares(task: Callable[[Sequence], object], tiles: Sequence) -> list:
+def run_shares(task: Callable[[Sequence], object], tiles: Sequence, work: int | None = None) -> list:
     """Calls `task` once per thread with that thread's fixed share of the tiles, in order; returns the results in order.
+
+    work: multiply-adds, where many tiles may have little of it, and one thread is enough (see `shares`).
 
     One call per thread, not one per tile: handing a task over costs about 50 microseconds. The calling thread takes
     the first share. When a task raises, the others are waited for, and the first error is raised.
     """
     team = workers()
     with _single_threaded_blas:
-        if min(team.count, len(tiles)) <= 1:
+        count = min(len(tiles), team.count if work is None else shares(work))
+        if count <= 1:
             return [task(tiles)] if tiles else []
-        first, *others = (tiles[share] for share in cut(len(tiles), team.count))
+        first, *others = (tiles[share] for share in cut(len(tiles), count))
         futures = [team.pool.submit(task, share) for share in others]
         try:
             results = [task(first)]
@@ -155,14 +158,19 @@ def run_shares(task: Callable[[Sequence], object], tiles: Sequence) -> list:
         return results + [future.result() for future in futures]
 
 
-def run(task: Callable[[object], None], tiles: Sequence) -> None:
-    """Calls `task(tile)` for every tile, each thread walking its own fixed share of them."""
+def run(task: Callable[[object], None], tiles: Sequence, work: int | None = None) -> None:
+    """Calls `task(tile)` for every tile, each thread walking its own fixed share of them; work as in run_shares."""
+
+    if len(tiles) == 1:  # small work: every microsecond shows
+        with _single_threaded_blas:
+            task(tiles[0])
+        return
 
     def walk(share: Sequence) -> None:
         for tile in share:
             task(tile)
 
-    run_shares(walk, tiles)
+    run_shares(walk, tiles, work)
 
 
 # ---- memory ----

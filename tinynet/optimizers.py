@@ -50,6 +50,8 @@ class SGD:
         return f"{layer.name}.{key}", layer.name, key
 
     def _multiplier(self, multipliers: Mapping[str, float], layer, key: str) -> float:
+        if not multipliers:
+            return 1.0
         return next((multipliers[name] for name in self._answers(layer, key) if name in multipliers), 1.0)
 
     def _start(self, device: int) -> None:

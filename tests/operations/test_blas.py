@@ -33,6 +33,18 @@ def test_adds_the_product(sizes, transposed, dtype):
     assert np.array_equal(whole[:, -1], before[:, -1])
 
 
+@pytest.mark.parametrize("sizes", [(1, 5, 4), (5, 1, 4), (5, 4, 1), (1, 1, 4), (4, 1, 1), (1, 4, 1)])
+def test_single_rows_and_columns(sizes):
+    """Their strides say nothing, and BLAS refuses a leading dimension that is smaller than a line."""
+    height, depth, width = sizes
+    for left in (normal(1, height, depth), normal(1, depth, height).T):
+        for right in (normal(2, depth, width), normal(2, width, depth).T):
+            out = normal(3, height, width)
+            expected = out + left @ right
+            accumulate(left, right, out)
+            assert_close(out, expected, 1e-13, "out")
+
+
 @pytest.mark.parametrize(
     ("left", "right", "out"),
     [
@@ -50,6 +62,8 @@ def test_refuses_memory_that_does_not_fit():
     square = np.ones((4, 4))
     with pytest.raises(ValueError, match="contiguous axis"):
         accumulate(np.ones((4, 8))[:, ::2], square, square.copy())
+    with pytest.raises(ValueError, match="contiguous axis"):
+        accumulate(np.broadcast_to(np.ones(4), (4, 4)), square, square.copy())
     with pytest.raises(ValueError, match="expected"):
         accumulate(square, square, np.ones((4, 4)).T)
     with pytest.raises(ValueError, match="dtype"):

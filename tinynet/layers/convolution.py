@@ -82,18 +82,21 @@ class Conv2d(Layer):
     def _geometry(self, shape: tuple) -> Geometry:
         if len(shape) != 4 or shape[1] != self.in_channels:
             raise self._shape_error(f"(N, {self.in_channels}, H, W)", shape)
+        return self._planned(self._make_geometry, shape, self.kernel_size, self.stride, self.padding, self.groups)
+
+    def _make_geometry(self, shape: tuple, kernel_size, stride, padding: Padding, groups: int) -> Geometry:
         windows = [
             Window(size, kernel, stride, *sides)
             for size, kernel, stride, sides in zip(
-                shape[2:], self.kernel_size, self.stride, self._sides(*shape[2:]), strict=True
+                shape[2:], kernel_size, stride, self._sides(*shape[2:]), strict=True
             )
         ]
         if min(window.output for window in windows) < 1:
             raise ValueError(
-                f"{self.name}: a kernel of {self.kernel_size[0]} x {self.kernel_size[1]} does not fit an input of"
-                f" {shape[2]} x {shape[3]} with padding {self.padding!r}"
+                f"{self.name}: a kernel of {kernel_size[0]} x {kernel_size[1]} does not fit an input of"
+                f" {shape[2]} x {shape[3]} with padding {padding!r}"
             )
-        return Geometry(*windows, self.groups)
+        return Geometry(*windows, groups)
 
     def _output_shape(self, shape: tuple) -> Shape:
         geometry = self._geometry(shape)

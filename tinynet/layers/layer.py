@@ -55,6 +55,7 @@ class Layer:
         self.grads: dict = {}
         self._memory = Memory()
         self._cache: tuple | None = None
+        self._plan: tuple = (None, None)  # what the plan depends on, and the plan: windows for an input's size
 
     # ---- what a layer states ----
 
@@ -175,6 +176,12 @@ class Layer:
     def _leave(memory):
         """A batch-last array (..., N) as users see it, (N, ...): a view."""
         return memory.transpose(memory.ndim - 1, *range(memory.ndim - 1))
+
+    def _planned(self, make: Callable, *settings):
+        """make(*settings), kept until a call with other settings: what depends on sizes is worked out once."""
+        if self._plan[0] != settings:
+            self._plan = settings, make(*settings)
+        return self._plan[1]
 
     def _array(self, name: str, shape: Shape, dtype):
         return self._memory.array(name, tuple(shape), dtype)

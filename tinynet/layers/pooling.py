@@ -29,9 +29,12 @@ class _Pool2d(Layer):
     def _windows(self, shape: tuple) -> tuple[Window, Window]:
         if len(shape) != 4:
             raise self._shape_error("(N, C, H, W)", shape)
+        return self._planned(self._make_windows, shape, self.kernel_size, self.stride, self.padding, self.ceil_mode)
+
+    def _make_windows(self, shape: tuple, kernel_size, stride, padding, ceil_mode: bool) -> tuple[Window, Window]:
         vertical, horizontal = (
-            Window(shape[2 + axis], self.kernel_size[axis], self.stride[axis], padding, padding, self.ceil_mode)
-            for axis, padding in enumerate(self.padding)
+            Window(*sizes, side, side, ceil_mode)
+            for *sizes, side in zip(shape[2:], kernel_size, stride, padding, strict=True)
         )
         if min(vertical.output, horizontal.output) < 1:
             raise ValueError(

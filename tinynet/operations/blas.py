@@ -39,11 +39,13 @@ can_accumulate = bool(_gemm)
 
 def _layout(matrix) -> tuple[int, int]:
     """How BLAS is to read a matrix: (order, leading dimension); one of its axes must be contiguous."""
-    rows, columns = matrix.strides
-    if columns == matrix.itemsize:
-        return _AS_IS, rows // matrix.itemsize
-    if rows == matrix.itemsize:
-        return _TRANSPOSED, columns // matrix.itemsize
+    for order, along, across in ((_AS_IS, 1, 0), (_TRANSPOSED, 0, 1)):
+        if matrix.strides[along] == matrix.itemsize:
+            step = matrix.strides[across] // matrix.itemsize
+            if matrix.shape[across] == 1:  # there is no second line to step to, and the stride may be anything
+                return order, max(step, matrix.shape[along], 1)
+            if step >= matrix.shape[along]:
+                return order, step
     raise ValueError(f"expected a matrix with a contiguous axis, got the strides {matrix.strides} in bytes")
 
 

@@ -5,7 +5,7 @@ Batch-last memory makes a column's row a long run: im2col is kh * kw slice copie
 in its final memory. Chellapilla, Puri and Simard 2006 introduced the unrolling.
 """
 
-from collections.abc import Iterator
+import itertools
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -15,7 +15,7 @@ from tinynet import execution
 from tinynet.backend import on_gpu, xp
 from tinynet.execution import cut, run, run_shares, scratch, shares, tiles
 from tinynet.operations import kernels, shifted
-from tinynet.operations.window import Geometry
+from tinynet.operations.window import Geometry, along
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,16 @@ class Segment:
         """(rows, columns, N)."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start, self.batch
 
-    def taps(self) -> Iterator[tuple[int, int, tuple, tuple]]:
+    @cached_property
+    def taps(self) -> list[tuple[int, int, tuple, tuple]]:
         """For every position (i, j) of the kernel: where in the segment, and where in the input, the two meet."""
         vertical, horizontal = self.geometry.vertical, self.geometry.horizontal
-        for i in range(vertical.kernel):
+        taps = []
+        for i, j in itertools.product(range(vertical.kernel), range(horizontal.kernel)):
             output_rows, input_rows = vertical.overlap(i, self.rows.start, self.rows.stop)
-            for j in range(horizontal.kernel):
-                output_columns, input_columns = horizontal.overlap(j, self.columns.start, self.columns.stop)
-                yield i, j, (slice(None), output_rows, output_columns), (slice(None), input_rows, input_columns)
+            output_columns, input_columns = horizontal.overlap(j, self.columns.start, self.columns.stop)
+            taps.append((i, j, along(1, output_rows, output_columns), along(1, input_rows, input_columns)))
+        return taps
 
 
 @lru_cache(maxsize=256)
@@ -128,8 +130,9 @@ def _col2im(columns, segment: Segment, dx) -> None:
         return
     if first:
         dx[...] = 0
-    for i, j, outputs, inputs in segment.taps():
-        dx[inputs] += columns[:, i, j][outputs]
+    for i, j, outputs, inputs in segment.taps:
+        target = dx[inputs]
+        target += columns[:, i, j][outputs]
 
 
 def conv2d_forward(x, weight, bias, geometry: Geometry, y) -> None:

@@ -155,7 +155,10 @@ def sgd_update(parameters: Sequence[tuple], momentum: float) -> None:
         weight += velocity
 
     cut = []
-    for *arrays, lr, decay in parameters:
-        weight, gradient, velocity = flat(*arrays)
+    for weight, gradient, velocity, lr, decay in parameters:
+        if weight.nbytes <= execution.TILE_BYTES:
+            cut.append((weight, gradient, velocity, lr, decay))
+            continue
+        weight, gradient, velocity = flat(weight, gradient, velocity)
         cut += [(weight[t], gradient[t], velocity[t], lr, decay) for t in tiles(weight.size, weight.itemsize)]
-    run(task, cut)
+    run(task, cut, work=sum(arrays[0].size for *arrays, _, _ in parameters))

@@ -4,10 +4,12 @@ A rectangular window's maximum and sum are separable: first along each row, then
 takes kh + kw passes in place of kh * kw, and the backward pass retraces the same two steps.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from tinynet import execution
-from tinynet.backend import on_gpu, to_device, xp
+from tinynet.backend import on_gpu, xp
 from tinynet.execution import run, scratch, tiles
 from tinynet.operations import kernels
 from tinynet.operations.window import Window, along
@@ -102,7 +104,8 @@ def _window_sum(x, window: Window, axis: int, y) -> None:
     y[...] = 0
     for offset in range(window.kernel):
         outputs, inputs = window.overlap(offset)
-        y[along(axis, outputs)] += x[along(axis, inputs)]
+        target = y[along(axis, outputs)]
+        target += x[along(axis, inputs)]
 
 
 def _spread(dy, window: Window, axis: int, dx) -> None:
@@ -110,13 +113,15 @@ def _spread(dy, window: Window, axis: int, dx) -> None:
     dx[...] = 0
     for offset in range(window.kernel):
         outputs, inputs = window.overlap(offset)
-        dx[along(axis, inputs)] += dy[along(axis, outputs)]
+        target = dx[along(axis, inputs)]
+        target += dy[along(axis, outputs)]
 
 
-def _inverse_counts(vertical: Window, horizontal: Window, include_padding: bool, dtype):
+@lru_cache(maxsize=64)
+def _inverse_counts(vertical: Window, horizontal: Window, include_padding: bool, dtype) -> np.ndarray:
     """1 / (positions in each window), (H', W', 1)."""
     counts = np.outer(vertical.counts(include_padding), horizontal.counts(include_padding))
-    return to_device((1 / counts).astype(dtype)[:, :, None])
+    return (1 / counts).astype(dtype)[:, :, None]
 
 
 def avg_pool_forward(x, vertical: Window, horizontal: Window, include_padding: bool, y) -> None:
@@ -130,7 +135,7 @@ def avg_pool_forward(x, vertical: Window, horizontal: Window, include_padding: b
         rows = _row_buffer("rows", x[tile], horizontal)
         _window_sum(x[tile], horizontal, 2, rows)
         _window_sum(rows, vertical, 1, y[tile])
-        y[tile] *= inverse
+        xp.multiply(y[tile], inverse, out=y[tile])
 
     run(task, _channel_tiles(x))
 

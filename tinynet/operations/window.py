@@ -66,6 +66,6 @@ class Geometry:
         return self.vertical.kernel * self.horizontal.kernel
 
 
-def along(axis: int, part: slice) -> tuple[slice, ...]:
-    """The index that takes `part` of axis `axis` and all of the axes before it."""
-    return (*(slice(None),) * axis, part)
+def along(axis: int, *parts: slice) -> tuple[slice, ...]:
+    """The index that takes these parts of `axis` and the axes after it, and all of the axes before it."""
+    return (*(slice(None),) * axis, *parts)
