@@ -167,3 +167,14 @@ def test_scratch_belongs_to_one_thread():
     thread.join()
     assert execution.scratch("x", (8,), xp.float32) is mine
     assert not xp.shares_memory(mine, theirs[0])
+
+
+@pytest.mark.skipif(on_gpu, reason="one thread queues all of a GPU's work")
+def test_little_work_wakes_no_thread(monkeypatch):
+    monkeypatch.setattr(execution, "_everyone", execution.Workers(4))
+    seen = []
+    execution.run(lambda tile: seen.append(threading.current_thread()), [0, 1, 2, 3], work=10)
+    assert set(seen) == {threading.current_thread()}
+    execution.run(lambda tile: seen.append(threading.current_thread()), [0, 1, 2, 3])
+    assert len(set(seen)) > 1
+    assert [execution.shares(work) for work in (0, 10, 2 * execution.SHARE_WORK, 10**12)] == [1, 1, 2, 4]

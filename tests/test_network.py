@@ -202,3 +202,41 @@ def test_at_test_dropout_is_off():
     net = make_net()
     first = to_host(net.forward(to_device(IMAGES))).copy()
     assert_close(net.forward(to_device(IMAGES)), first, relative=0)
+
+
+def infer_layer_by_layer(net: Sequential, x):
+    for layer in net:
+        x = layer.forward(x)
+    return x
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_inference_keeps_no_more_than_two_layers_outputs(inplace):
+    net, twin = make_net(inplace=inplace), make_net(inplace=inplace)
+    x = to_device(normal(1, 5, 4, 7, 6))
+    sizes = [5 * 8 * np.prod(shape) for shape in ((6, 5, 4), (6, 5, 4), (6, 5, 4), (6, 2, 1), (12,), (5,), (3,))]
+    for images in (x, x[:2], x):
+        expected = to_host(infer_layer_by_layer(twin, images)).copy()
+        assert np.array_equal(to_host(net.forward(images)), expected), "the same bits as with memory of their own"
+        assert np.array_equal(to_host(x), normal(1, 5, 4, 7, 6)), "the input is not an output"
+    blocks = [block for memory in net._memories for block in memory._blocks.values()]
+    copied_input = 5 * 8 * 4 * 7 * 6  # these images do not lie batch-last
+    assert sum(block.nbytes for block in blocks) == copied_input + sum(sorted(sizes)[-2:])
+    assert not any(layer._memory for layer in net), "and nothing of the layers' own"
+
+
+def test_inference_after_training_uses_the_memory_of_training():
+    net, x = make_net(), to_device(IMAGES)
+    net.forward(x, train=True)
+    logits = to_host(net.forward(x)).copy()
+    assert not any(net._memories)
+    assert np.array_equal(logits, to_host(infer_layer_by_layer(make_net(), x)))
+
+
+def test_inference_of_a_chain_in_a_chain():
+    inner = make_net(inplace=True)
+    net = Sequential([("inner", inner), ("tanh", Tanh())])
+    x = to_device(IMAGES)
+    expected = np.tanh(to_host(infer_layer_by_layer(make_net(), x)))
+    assert_close(net.forward(x), expected, what="logits")
+    assert not any(inner._memories), "the outer chain's memory serves both"

@@ -87,7 +87,7 @@ def _phases(x, geometry: Geometry):
     padded = [axis.before + axis.size + axis.after for axis in (vertical, horizontal)]
     if on_gpu or (stride == 1 and padded == [vertical.size, horizontal.size]):
         return x.reshape(x.shape[0], 1, *x.shape[1:])
-    phases = scratch("phases", (x.shape[0], stride, padded[0], -(-padded[1] // stride), x.shape[3]), x.dtype)
+    phases = scratch("copy of x", (x.shape[0], stride, padded[0], -(-padded[1] // stride), x.shape[3]), x.dtype)
     rows = slice(vertical.before, vertical.before + vertical.size)
 
     def task(channels: slice) -> None:

@@ -1,21 +1,33 @@
-"""Convolution of stride 1 without columns: for every position (tap) of the kernel one product of weight[:, :, i, j] and
-the rows of x shifted by (i, j), which BLAS adds to what the other taps gave. Forward and both gradients.
+"""Convolution of stride 1 without columns: one product for each column j of the kernel, over rows of x shifted by j,
+which BLAS adds to what the other columns gave. Forward and both gradients.
 
-Batch-last memory makes this possible: W' pixels of N images are one run, so a row of the output, and what a tap sees of
-the input, are matrices as they lie. Nothing is copied, and no product is made with padding.
+Batch-last memory makes this possible: W' pixels of N images are one run, so what column j sees of a row is a part of
+that row as it lies. With x sorted by rows, (H, C, W*N), the kernel's kh rows of all channels are one matrix too. x is
+copied once instead of kh * kw times, and no product is made with padding. Needs a BLAS that adds (operations/blas.py).
 """
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
-from tinynet.backend import on_gpu, xp
-from tinynet.execution import cut, run, scratch, workers
+from tinynet.backend import on_gpu
+from tinynet.execution import cut, run, scratch, shares, workers
 from tinynet.operations.blas import accumulate, can_accumulate
 from tinynet.operations.window import Geometry
 
 # Measured: below these, products are too small for BLAS, and columns are faster.
 MIN_CHANNELS = 16
-MIN_ROW = 640  # W' * N
+MIN_ROW = 192  # W' * N
+
+
+class Meeting(NamedTuple):
+    """What a row of the output and column j of the kernel have to do with each other."""
+
+    j: int
+    kernel_rows: slice  # those of the kernel's rows that do not lie on padding
+    input_rows: slice  # the rows of x that they see
+    inputs: slice  # the part of those rows, of W*N, that column j sees
+    outputs: slice  # the pixels, of H'*W'*N, that it serves
 
 
 def suits(geometry: Geometry, channels: int, batch: int) -> bool:
@@ -26,108 +38,126 @@ def suits(geometry: Geometry, channels: int, batch: int) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _rows(geometry: Geometry, batch: int, of_input: bool) -> list[tuple[slice, list[tuple[int, slice, slice]]]]:
-    """Every row of the output (or of the input) as the slice that it is of the pixels, and what meets in it.
-
-    What meets: (tap, slice of the output's pixels, slice of the input's), both of the flattened (H*W*N) axis.
-    """
+def _rows(geometry: Geometry, batch: int) -> list[tuple[slice, list[Meeting]]]:
+    """Every row of the output as the slice that it is of the pixels (H'*W'*N), with all that meets there."""
     vertical, horizontal = geometry.vertical, geometry.horizontal
-    width = (horizontal.size if of_input else horizontal.output) * batch
-    height = vertical.size if of_input else vertical.output
-    rows = [(slice(row * width, (row + 1) * width), []) for row in range(height)]
-    for output_row in range(vertical.output):
-        for i in range(vertical.kernel):
-            input_row = output_row + i - vertical.before
-            if not 0 <= input_row < vertical.size:
-                continue
-            for j in range(horizontal.kernel):
-                outputs, inputs = horizontal.overlap(j)
-                if outputs.stop > outputs.start:
-                    meeting = (
-                        i * horizontal.kernel + j,
-                        _run(output_row, outputs, horizontal.output, batch),
-                        _run(input_row, inputs, horizontal.size, batch),
-                    )
-                    rows[input_row if of_input else output_row][1].append(meeting)
+    width, rows = horizontal.output * batch, []
+    for row in range(vertical.output):
+        top = row - vertical.before
+        first, last = max(0, -top), min(vertical.kernel, vertical.size - top)
+        meetings = []
+        for j in range(horizontal.kernel):
+            outputs, inputs = horizontal.overlap(j)
+            if first < last and outputs.start < outputs.stop:
+                pixels = slice(row * width + outputs.start * batch, row * width + outputs.stop * batch)
+                part = slice(inputs.start * batch, inputs.stop * batch)
+                meetings.append(Meeting(j, slice(first, last), slice(top + first, top + last), part, pixels))
+        rows.append((slice(row * width, (row + 1) * width), meetings))
     return rows
 
 
-def _run(row: int, pixels: slice, width: int, batch: int) -> slice:
-    return slice((row * width + pixels.start) * batch, (row * width + pixels.stop) * batch)
+def _times(rows: slice, channels: int) -> slice:
+    """Rows of so many channels each, in an axis of rows * channels."""
+    return slice(rows.start * channels, rows.stop * channels)
+
+
+def _by_rows(x, groups: int):
+    """x (C, H, W, N) as (G, H*C/G, W*N), in the calling thread's scratch memory."""
+    channels, height, width, batch = x.shape
+    rows = scratch("copy of x", (groups, height, channels // groups, width * batch), x.dtype)
+    x = x.reshape(groups, channels // groups, height, width * batch)  # (G, C/G, H, W*N)
+
+    def task(part: slice) -> None:
+        rows[:, :, part] = x[:, part].transpose(0, 2, 1, 3)  # (G, H, C of the part, W*N)
+
+    run(task, cut(channels // groups, shares(x.size)))
+    return rows.reshape(groups, -1, width * batch)
+
+
+def _by_columns(weight, out) -> None:
+    """out (kw, K, kh*C) = weight (K, C, kh, kw): for each column of the kernel what multiplies rows of x."""
+    kernels, channels, height, width = weight.shape
+    out.reshape(width, kernels, height, channels)[...] = weight.transpose(3, 0, 2, 1)  # (kw, K, kh, C)
 
 
 def _blocks(channels: int, groups: int) -> list[slice]:
-    """The result's channels in a group, cut so that groups * blocks is a multiple of the threads."""
+    """A group's channels of the result, cut so that groups * blocks is a multiple of the threads."""
     return cut(channels, workers().count // math.gcd(groups, workers().count))
-
-
-def _taps(weight, geometry: Geometry):
-    """weight (K, C/G, kh, kw) as (kh*kw, G, K/G, C/G), in the calling thread's scratch memory."""
-    kernels, channels = weight.shape[:2]
-    taps = scratch("taps", (geometry.taps, kernels, channels), weight.dtype)
-
-    def task(part: slice) -> None:
-        taps[:, part] = weight[part].reshape(-1, channels, geometry.taps).transpose(2, 0, 1)  # (kh*kw, K, C/G)
-
-    run(task, cut(kernels, workers().count))
-    return taps.reshape(geometry.taps, geometry.groups, -1, channels)
 
 
 def forward(x, weight, bias, geometry: Geometry, y) -> None:
     """As conv2d_forward: y (K, H', W', N) = weight (K, C/groups, kh, kw) applied to x (C, H, W, N), plus bias (K,)."""
-    groups = geometry.groups
-    rows = _rows(geometry, x.shape[3], of_input=False)
-    taps = _taps(weight, geometry)  # (kh*kw, G, K/G, C/G)
-    x = x.reshape(groups, weight.shape[1], -1)  # (G, C/G, H*W*N)
-    y = y.reshape(groups, taps.shape[2], -1)  # (G, K/G, H'*W'*N)
-    bias = xp.zeros(y.shape[:2], y.dtype) if bias is None else bias.reshape(groups, -1)  # (G, K/G)
-
-    def task(tile) -> None:
-        group, block, (pixels, meetings) = tile
-        target = y[group, block]
-        target[:, pixels] = bias[group, block, None]
-        for tap, outputs, inputs in meetings:
-            accumulate(taps[tap, group, block], x[group][:, inputs], target[:, outputs])
-
-    run(task, [(g, block, row) for g in range(groups) for block in _blocks(y.shape[1], groups) for row in rows])
-
-
-def backward_weight(x, dy, geometry: Geometry, dweight) -> None:
-    """As conv2d_backward_weight: dweight (K, C/groups, kh, kw), each tap's the sum over the rows of dy @ shifted x.T.
-
-    A task owns some kernels and walks all rows: nothing that threads have summed up has to be joined.
-    """
-    groups, channels = geometry.groups, dweight.shape[1]
-    rows = _rows(geometry, x.shape[3], of_input=False)
-    x = x.reshape(groups, channels, -1)  # (G, C/G, H*W*N)
-    dy = dy.reshape(groups, dweight.shape[0] // groups, -1)  # (G, K/G, H'*W'*N)
-    dweight = dweight.reshape(groups, -1, channels, geometry.taps)  # (G, K/G, C/G, kh*kw)
+    groups, channels, (kernel_height, kernel_width) = geometry.groups, weight.shape[1], weight.shape[2:]
+    rows = _rows(geometry, x.shape[3])
+    x = _by_rows(x, groups)  # (G, H*C/G, W*N)
+    weight = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, kh, kw)
+    y = y.reshape(groups, weight.shape[1], -1)  # (G, K/G, H'*W'*N)
+    bias = None if bias is None else bias.reshape(groups, -1, 1)  # (G, K/G, 1)
 
     def task(tile: tuple[int, slice]) -> None:
         group, block = tile
-        taps = scratch("dtaps", (geometry.taps, block.stop - block.start, channels), dweight.dtype)
-        taps[...] = 0
+        target = y[group, block]
+        columns = scratch("columns of weight", (kernel_width, len(target), kernel_height * channels), x.dtype)
+        _by_columns(weight[group, block], columns)
+        for pixels, meetings in rows:
+            target[:, pixels] = 0 if bias is None else bias[group, block]
+            for j, kernel_rows, input_rows, inputs, outputs in meetings:
+                left = columns[j][:, _times(kernel_rows, channels)]
+                accumulate(left, x[group][_times(input_rows, channels), inputs], target[:, outputs])
+
+    run(task, [(group, block) for group in range(groups) for block in _blocks(y.shape[1], groups)])
+
+
+def backward_weight(x, dy, geometry: Geometry, dweight) -> None:
+    """As conv2d_backward_weight: dweight (K, C/groups, kh, kw), for column j the sum over the rows of dy @ shifted x.T.
+
+    A task owns some kernels and walks all rows: nothing that threads have summed up has to be joined.
+    """
+    groups, channels, (kernel_height, kernel_width) = geometry.groups, dweight.shape[1], dweight.shape[2:]
+    rows = _rows(geometry, x.shape[3])
+    x = _by_rows(x, groups)  # (G, H*C/G, W*N)
+    dweight = dweight.reshape(groups, -1, *dweight.shape[1:])  # (G, K/G, C/G, kh, kw)
+    dy = dy.reshape(groups, dweight.shape[1], -1)  # (G, K/G, H'*W'*N)
+
+    def task(tile: tuple[int, slice]) -> None:
+        group, block = tile
+        source = dy[group, block]
+        columns = scratch("columns of weight", (kernel_width, len(source), kernel_height * channels), dweight.dtype)
+        columns[...] = 0
         for _, meetings in rows:
-            for tap, outputs, inputs in meetings:
-                accumulate(dy[group, block, outputs], x[group, :, inputs].T, taps[tap])
-        dweight[group, block] = taps.transpose(1, 2, 0)  # (K of the block, C/G, kh*kw)
+            for j, kernel_rows, input_rows, inputs, outputs in meetings:
+                target = columns[j][:, _times(kernel_rows, channels)]
+                accumulate(source[:, outputs], x[group][_times(input_rows, channels), inputs].T, target)
+        columns = columns.reshape(kernel_width, len(source), kernel_height, channels)
+        dweight[group, block] = columns.transpose(1, 3, 2, 0)  # (K of the block, C/G, kh, kw)
 
     run(task, [(group, block) for group in range(groups) for block in _blocks(dweight.shape[1], groups)])
 
 
 def backward_input(dy, weight, geometry: Geometry, dx) -> None:
-    """As conv2d_backward_input: a row of dx (C, H, W, N) is the sum over the taps of weight[:, :, i, j].T @ dy."""
-    groups = geometry.groups
-    rows = _rows(geometry, dx.shape[3], of_input=True)
-    taps = _taps(weight, geometry)  # (kh*kw, G, K/G, C/G)
-    dx = dx.reshape(groups, weight.shape[1], -1)  # (G, C/G, H*W*N)
-    dy = dy.reshape(groups, taps.shape[2], -1)  # (G, K/G, H'*W'*N)
+    """As conv2d_backward_input: weight[:, :, :, j].T @ dy, for every row of dy added to the kh rows of dx it came from.
 
-    def task(tile) -> None:
-        group, block, (pixels, meetings) = tile
-        target = dx[group, block]
-        target[:, pixels] = 0
-        for tap, outputs, inputs in meetings:
-            accumulate(taps[tap, group, :, block].T, dy[group][:, outputs], target[:, inputs])
+    A task owns some channels of dx, sorted by rows as x is above, and walks all rows of dy in order.
+    """
+    groups, (kernel_height, kernel_width) = geometry.groups, weight.shape[2:]
+    _, height, width, batch = dx.shape
+    rows = _rows(geometry, batch)
+    dx = dx.reshape(groups, -1, height, width * batch)  # (G, C/G, H, W*N)
+    weight = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, kh, kw)
+    dy = dy.reshape(groups, weight.shape[1], -1)  # (G, K/G, H'*W'*N)
 
-    run(task, [(g, block, row) for g in range(groups) for block in _blocks(dx.shape[1], groups) for row in rows])
+    def task(tile: tuple[int, slice]) -> None:
+        group, block = tile
+        channels = block.stop - block.start
+        columns = scratch("columns of weight", (kernel_width, dy.shape[1], kernel_height * channels), dx.dtype)
+        _by_columns(weight[group][:, block], columns)
+        by_rows = scratch("rows of dx", (height, channels, width * batch), dx.dtype)
+        by_rows[...] = 0
+        target = by_rows.reshape(-1, width * batch)  # (H * C of the block, W*N)
+        for _, meetings in rows:
+            for j, kernel_rows, input_rows, inputs, outputs in meetings:
+                left = columns[j][:, _times(kernel_rows, channels)].T
+                accumulate(left, dy[group][:, outputs], target[_times(input_rows, channels), inputs])
+        dx[group, block] = by_rows.transpose(1, 0, 2)  # (C of the block, H, W*N)
+
+    run(task, [(group, block) for group in range(groups) for block in _blocks(dx.shape[1], groups)])
