@@ -13,16 +13,16 @@ Axes = tuple[int, ...]
 
 
 def _windows(x, groups: int, within_channel: bool):
-    """x (C, H, W, N) as an array whose window runs along `axes`, and the tiles to cut it into along `axis`.
+    """x (C, H, W, N) as an array whose window runs along `axes`, the axes, and its tiles as indices.
 
-    Across channels the pixels are cut, (groups, C/groups, H*W*N), and a tile holds all channels; within a channel the
-    channels are.
+    Across channels a tile is a run of pixels with all channels of a group, of (groups, C/groups, H*W*N); within a
+    channel it is some channels.
     """
     if within_channel:
         return x, (1, 2), [along(0, tile) for tile in tiles(x.shape[0], x[0].nbytes)]
     x = x.reshape(groups, x.shape[0] // groups, -1)
-    pixel_bytes = x.shape[0] * x.shape[1] * x.itemsize
-    return x, (1,), [along(2, tile) for tile in tiles(x.shape[2], pixel_bytes)]
+    pixels = tiles(x.shape[2], x.shape[1] * x.itemsize)
+    return x, (1,), [(slice(group, group + 1), slice(None), tile) for group in range(groups) for tile in pixels]
 
 
 def _window_sum(q, before: int, after: int, axes: Axes, out):

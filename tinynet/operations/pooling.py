@@ -17,7 +17,7 @@ from tinynet.operations.window import Window, along
 
 def _channel_tiles(x) -> list[slice]:
     # Larger than other tiles: most steps work on the half or the quarter of x that is left after the first of them.
-    return tiles(x.shape[0], x[0].nbytes, 3 * execution.TILE_BYTES)
+    return tiles(x.shape[0], x[0].nbytes, 2 * execution.TILE_BYTES)
 
 
 def _row_buffer(name: str, x, horizontal: Window):
