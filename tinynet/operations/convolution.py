@@ -1,8 +1,9 @@
 """Convolution by im2col: the windows of a tile of output pixels become the columns of a matrix, and one product does
 the rest. Forward, the gradient of the weights and the gradient of the input.
 
-Batch-last memory makes a column's row a long run: im2col is kh * kw slice copies, and W @ columns is the output's tile
-in its final memory. Chellapilla, Puri and Simard 2006 introduced the unrolling.
+Batch-last memory makes a column's row a long run: im2col is a few long copies, and W @ columns is the output's tile in
+its final memory. Chellapilla, Puri and Simard 2006 introduced the unrolling. On a CPU, convolutions of stride 1 with
+enough channels and pixels need no columns at all: operations/shifted.py does those.
 """
 
 import itertools
