@@ -17,10 +17,10 @@ from tinynet.backend import on_gpu, xp
 
 # Measured on two AVX-512 cores with 2 MiB of second-level cache each: element-wise work wants its handful of arrays in
 # that cache, yet calls of 50 microseconds or more, since threads wait for each other at the interpreter's lock between
-# any two; the columns of a convolution want products large enough for BLAS (4 and 32 MiB are slower). A GPU takes whole
-# arrays, and columns as large as a small card's memory bears.
+# any two; the columns of a convolution want products large enough for BLAS, and to be in a cache when they are read. A
+# GPU takes whole arrays, and columns as large as a small card's memory bears.
 TILE_BYTES = 2**62 if on_gpu else 768 * 2**10
-COLUMN_BYTES = 2**30 if on_gpu else 12 * 2**20
+COLUMN_BYTES = 2**30 if on_gpu else 4 * 2**20
 SHARE_WORK = 2**19  # multiply-adds: with fewer for each, waking a thread takes longer than what it saves
 
 
