@@ -124,8 +124,8 @@ def draw(path: str, points: dict[int, list[dict]], memory: dict, widths: list[di
     by_memory.stackplot(batch, stack, labels=[*PARTS.values(), "images"], alpha=0.7)
     peaks = [point["peak_bytes"] / 2**30 for point in of_threads]
     by_memory.plot(batch, peaks, "ko", markersize=4, label="measured")
-    by_memory.set(xlabel="batch size", ylabel="GiB", title="peak memory")
-    by_memory.legend(loc="upper left")
+    by_memory.set(xlabel="batch size", ylabel="GiB", ylim=(0, 1.4 * max(peaks)), title="peak memory")
+    by_memory.legend(loc="upper left", fontsize="small", ncols=2)
 
     batch_size = widths[0]["batch_size"]
     milliseconds = [1e3 * point["seconds"] / batch_size for point in widths]
