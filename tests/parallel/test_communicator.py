@@ -233,8 +233,12 @@ def test_an_interrupt_of_the_one_who_waits_stops_the_devices():
         finally:
             ended.append(rank)
 
-    with pytest.raises(KeyboardInterrupt):
-        devices.run(task)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            devices.run(task)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert sorted(ended) == [0, 1]
     assert devices.run(lambda rank: communicators[rank].barrier() or rank) == [0, 1]
 
