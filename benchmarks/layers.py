@@ -12,7 +12,6 @@ import time
 
 import common
 import networks
-import numpy as np
 import peers
 from products import products_worker
 
@@ -29,8 +28,7 @@ def tinynet_worker(args: argparse.Namespace) -> dict:
     from tinynet import SoftmaxCrossEntropy
 
     net, loss, input_shape = networks.make(args.model), SoftmaxCrossEntropy(), networks.INPUT_SHAPES[args.model]
-    x = networks.images(input_shape, args.batch_size)
-    labels = np.random.default_rng(1).integers(0, *net.output_shape(input_shape), args.batch_size)
+    x, labels = networks.batch(net, input_shape, args.batch_size)
     rows = {layer.name: [] for layer in net}
     for step in range(args.steps + 1):
         forward, h = {}, x

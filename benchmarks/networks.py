@@ -93,13 +93,18 @@ def images(input_shape: tuple[int, ...], batch_size: int) -> np.ndarray:
     return batch_last.transpose(3, 0, 1, 2)
 
 
+def batch(net, input_shape: tuple[int, ...], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random images and labels."""
+    labels = np.random.default_rng(1).integers(0, *net.output_shape(input_shape), batch_size)
+    return images(input_shape, batch_size), labels
+
+
 def training_step(net, input_shape: tuple[int, ...], batch_size: int) -> Callable[[], None]:
     """A training step on random images and labels, as a function without arguments."""
     from tinynet import SGD, SoftmaxCrossEntropy
 
     loss, optimizer = SoftmaxCrossEntropy(), SGD(net, common.LEARNING_RATE)
-    x = images(input_shape, batch_size)
-    labels = np.random.default_rng(1).integers(0, *net.output_shape(input_shape), batch_size)
+    x, labels = batch(net, input_shape, batch_size)
 
     def step() -> None:
         loss.forward(net.forward(x, train=True), labels)

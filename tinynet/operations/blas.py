@@ -52,8 +52,8 @@ def _layout(matrix) -> tuple[int, int]:
 def accumulate(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
     """out (A, C) += left (A, B) @ right (B, C), all float32 or all float64; the rows of `out` are contiguous.
 
-    `left` and `right` may be parts of larger arrays, or transposed. BLAS reads and
-    writes by address: what does not fit is a ValueError here. Other threads of Python run meanwhile.
+    `left` and `right` may be parts of larger arrays, or transposed. BLAS reads and writes by address: what does not fit
+    is a ValueError here. Other threads of Python run meanwhile.
     """
     (left_order, left_step), (right_order, right_step), (order, step) = map(_layout, (left, right, out))
     height, depth = left.shape

@@ -78,8 +78,8 @@ def _columns(segment: Segment, channels: int, dtype):
 
 
 def _phases(x, geometry: Geometry):
-    """x (C, H, W, N) with its padding, as (C, stride, H + padding, W / stride, N): column w at [:, w % stride, :, w //
-    stride]. What one position of the kernel sees of a row is one run of memory then, whatever the stride.
+    """x (C, H, W, N) with its padding, as (G, C/G, stride, H + padding, W / stride, N): column w is at w // stride of
+    phase w % stride. What one position of the kernel sees of a row is one run of memory then, whatever the stride.
 
     In the calling thread's scratch memory; x itself where there is nothing to do, and on a GPU, which needs no runs.
     """
@@ -87,7 +87,7 @@ def _phases(x, geometry: Geometry):
     stride, before = horizontal.stride, horizontal.before
     padded = [axis.before + axis.size + axis.after for axis in (vertical, horizontal)]
     if on_gpu or (stride == 1 and padded == [vertical.size, horizontal.size]):
-        return x.reshape(x.shape[0], 1, *x.shape[1:])
+        return x.reshape(geometry.groups, -1, 1, *x.shape[1:])
     phases = scratch("copy of x", (x.shape[0], stride, padded[0], -(-padded[1] // stride), x.shape[3]), x.dtype)
     rows = slice(vertical.before, vertical.before + vertical.size)
 
@@ -101,11 +101,11 @@ def _phases(x, geometry: Geometry):
             phases[channels, phase, rows, start : start + columns.shape[2]] = columns
 
     run(task, cut(x.shape[0], shares(x.size)))
-    return phases
+    return phases.reshape(geometry.groups, -1, *phases.shape[1:])
 
 
 def _im2col(phases, segment: Segment):
-    """The windows of a segment, as a matrix (C*kh*kw, pixels*N) in scratch memory. phases: of x, see _phases."""
+    """The windows of a segment, as a matrix (C*kh*kw, pixels*N) in scratch memory. phases: a group's, see _phases."""
     vertical, horizontal = segment.geometry.vertical, segment.geometry.horizontal
     columns = _columns(segment, phases.shape[0], phases.dtype)  # (C, kh, kw, rows, columns, N)
     matrix = columns.reshape(phases.shape[0] * segment.geometry.taps, -1)  # (C*kh*kw, pixels*N)
@@ -142,8 +142,7 @@ def conv2d_forward(x, weight, bias, geometry: Geometry, y) -> None:
         shifted.forward(x, weight, bias, geometry, y)
         return
     groups, work = geometry.groups, _tiles(x, weight, geometry)
-    phases = _phases(x, geometry)
-    phases = phases.reshape(groups, -1, *phases.shape[1:])  # (G, C/G, stride, H, W / stride, N)
+    phases = _phases(x, geometry)  # (G, C/G, stride, H, W / stride, N)
     weight = weight.reshape(groups, -1, weight[0].size)  # (G, K/G, C/G*kh*kw)
     y = y.reshape(groups, weight.shape[1], -1)  # (G, K/G, H'*W'*N)
     bias = None if bias is None else bias.reshape(groups, -1, 1)  # (G, K/G, 1)
@@ -168,8 +167,7 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
         shifted.backward_weight(x, dy, geometry, dweight)
         return
     groups, work = geometry.groups, _tiles(x, dweight, geometry)
-    phases = _phases(x, geometry)
-    phases = phases.reshape(groups, -1, *phases.shape[1:])  # (G, C/G, stride, H, W / stride, N)
+    phases = _phases(x, geometry)  # (G, C/G, stride, H, W / stride, N)
     dweight = dweight.reshape(groups, -1, dweight[0].size)  # (G, K/G, C/G*kh*kw)
     dy = dy.reshape(groups, dweight.shape[1], -1)  # (G, K/G, H'*W'*N)
 

@@ -11,21 +11,23 @@ from tinynet.execution import run, scratch, tiles
 from tinynet.operations import kernels
 
 
-def flat(*arrays) -> list:
-    """C-contiguous arrays seen as (size,); ValueError for others, which would be copied, and what is written lost."""
+def flat_tiles(*arrays) -> list[tuple]:
+    """The same tiles of C-contiguous arrays of one shape, seen flat; small arrays are one tile as they are.
+
+    ValueError for other arrays: flattened, they would be copies, and what is written lost.
+    """
     if not all(array.flags.c_contiguous for array in arrays):
         raise ValueError("expected C-contiguous arrays")
-    return [array.reshape(-1) for array in arrays]
+    size, itemsize = arrays[0].size, max(array.itemsize for array in arrays)
+    if size * itemsize <= execution.TILE_BYTES:
+        return [arrays]
+    flat = [array.reshape(-1) for array in arrays]
+    return [tuple(array[tile] for array in flat) for tile in tiles(size, itemsize)]
 
 
 def run_flat(task: Callable, *arrays) -> None:
-    """`task(*slices)` over C-contiguous arrays of one shape, seen flat and cut into the same tiles; else ValueError."""
-    arrays = flat(*arrays)
-    size, itemsize = arrays[0].size, max(array.itemsize for array in arrays)
-    if size * itemsize <= execution.TILE_BYTES:
-        task(*arrays)
-    else:
-        run(lambda tile: task(*(array[tile] for array in arrays)), tiles(size, itemsize))
+    """`task(*slices)` for the tiles of `flat_tiles`."""
+    run(lambda tile: task(*tile), flat_tiles(*arrays))
 
 
 def copy(x, out) -> None:
@@ -154,11 +156,5 @@ def sgd_update(parameters: Sequence[tuple], momentum: float) -> None:
         velocity -= change
         weight += velocity
 
-    cut = []
-    for weight, gradient, velocity, lr, decay in parameters:
-        if weight.nbytes <= execution.TILE_BYTES:
-            cut.append((weight, gradient, velocity, lr, decay))
-            continue
-        weight, gradient, velocity = flat(weight, gradient, velocity)
-        cut += [(weight[t], gradient[t], velocity[t], lr, decay) for t in tiles(weight.size, weight.itemsize)]
-    run(task, cut, work=sum(arrays[0].size for *arrays, _, _ in parameters))
+    cut = [(*tile, lr, decay) for *arrays, lr, decay in parameters for tile in flat_tiles(*arrays)]
+    run(task, cut, work=sum(weight.size for weight, *_ in parameters))

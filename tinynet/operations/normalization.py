@@ -25,6 +25,11 @@ def _windows(x, groups: int, within_channel: bool):
     return x, (1,), [(slice(group, group + 1), slice(None), tile) for group in range(groups) for tile in pixels]
 
 
+def _sides(axis: int, shift: int) -> tuple[tuple, tuple]:
+    """Along `axis`, all but the first `shift` and all but the last: neighbours stand at equal places."""
+    return along(axis, slice(shift, None)), along(axis, slice(None, -shift))
+
+
 def _window_sum(q, before: int, after: int, axes: Axes, out):
     """The sum of q[i - before .. i + after] along each of the axes, clipped at the ends, in `out` or in q: returned.
 
@@ -34,24 +39,22 @@ def _window_sum(q, before: int, after: int, axes: Axes, out):
         if axis != axes[0]:
             q, out = out, q
         last = q.shape[axis] - 1
-        for shift in range(1, min(before, last) + 1):
-            _add_shifted(q, along(axis, slice(shift, None)), along(axis, slice(None, -shift)), out, first=shift == 1)
-        if min(before, last) < 1:
+        if min(before, last) >= 1:  # out = q and the first neighbour together, which saves a copy
+            later, earlier = _sides(axis, 1)
+            xp.add(q[later], q[earlier], out=out[later])
+            edge = along(axis, slice(None, 1))
+            out[edge] = q[edge]
+        else:
             xp.copyto(out, q)
+        for shift in range(2, min(before, last) + 1):
+            later, earlier = _sides(axis, shift)
+            target = out[later]
+            target += q[earlier]
         for shift in range(1, min(after, last) + 1):
-            _add_shifted(q, along(axis, slice(None, -shift)), along(axis, slice(shift, None)), out, first=False)
+            later, earlier = _sides(axis, shift)
+            target = out[earlier]
+            target += q[later]
     return out
-
-
-def _add_shifted(q, to: tuple, source: tuple, out, first: bool) -> None:
-    """Adds q[source] to out[to]; the first time, out is q and q[source] together, which saves a copy."""
-    if first:
-        xp.add(q[to], q[source], out=out[to])
-        edge = along(len(to) - 1, slice(None, 1))
-        out[edge] = q[edge]
-    else:
-        target = out[to]
-        target += q[source]
 
 
 def _scale(x, before: int, after: int, axes: Axes, alpha: float, k: float):

@@ -80,9 +80,10 @@ def _by_columns(weight, out) -> None:
     out.reshape(width, kernels, height, channels)[...] = weight.transpose(3, 0, 2, 1)  # (kw, K, kh, C)
 
 
-def _blocks(channels: int, groups: int) -> list[slice]:
-    """A group's channels of the result, cut so that groups * blocks is a multiple of the threads."""
-    return cut(channels, workers().count // math.gcd(groups, workers().count))
+def _blocks(channels: int, groups: int) -> list[tuple[int, slice]]:
+    """(group, block of its channels of the result) for all groups: as many blocks as a multiple of the threads."""
+    blocks = cut(channels, workers().count // math.gcd(groups, workers().count))
+    return [(group, block) for group in range(groups) for block in blocks]
 
 
 def forward(x, weight, bias, geometry: Geometry, y) -> None:
@@ -105,7 +106,7 @@ def forward(x, weight, bias, geometry: Geometry, y) -> None:
                 left = columns[j][:, _times(kernel_rows, channels)]
                 accumulate(left, x[group][_times(input_rows, channels), inputs], target[:, outputs])
 
-    run(task, [(group, block) for group in range(groups) for block in _blocks(y.shape[1], groups)])
+    run(task, _blocks(y.shape[1], groups))
 
 
 def backward_weight(x, dy, geometry: Geometry, dweight) -> None:
@@ -131,7 +132,7 @@ def backward_weight(x, dy, geometry: Geometry, dweight) -> None:
         columns = columns.reshape(kernel_width, len(source), kernel_height, channels)
         dweight[group, block] = columns.transpose(1, 3, 2, 0)  # (K of the block, C/G, kh, kw)
 
-    run(task, [(group, block) for group in range(groups) for block in _blocks(dweight.shape[1], groups)])
+    run(task, _blocks(dweight.shape[1], groups))
 
 
 def backward_input(dy, weight, geometry: Geometry, dx) -> None:
@@ -160,4 +161,4 @@ def backward_input(dy, weight, geometry: Geometry, dx) -> None:
                 accumulate(left, dy[group][:, outputs], target[_times(input_rows, channels), inputs])
         dx[group, block] = by_rows.transpose(1, 0, 2)  # (C of the block, H, W*N)
 
-    run(task, [(group, block) for group in range(groups) for block in _blocks(dx.shape[1], groups)])
+    run(task, _blocks(dx.shape[1], groups))
