@@ -3,8 +3,10 @@
 All of it runs on the host, with NumPy and Pillow, but for the last step, Prepare, which runs on the device.
 """
 
+from tinynet.data.dataset import Dataset, Split
 from tinynet.data.errors import DataError
-from tinynet.data.folders import Dataset, FolderSplit, Split, open_dataset
+from tinynet.data.folders import FolderSplit
+from tinynet.data.layouts import open_dataset
 from tinynet.data.loader import Batch, Loader
 from tinynet.data.prepare import Prepare
 from tinynet.data.preprocessing import (

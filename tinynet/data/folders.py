@@ -1,15 +1,7 @@
-"""Where images come from: a data set on disk in ImageNet's folder layout, train/<class>/*.jpg and
-val/<class>/*.jpg.
-
-A split is whatever has `classes`, `labels`, `len()`, `name(index)` and `load(index, size)`; other layouts
-become further split classes behind `open_dataset`, the one door. What becomes of an image is in
-preprocessing.py.
-"""
+"""Images in folders, one per class, as ImageNet is mostly unpacked. Which folders: that is known to layouts.py."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -17,20 +9,6 @@ from tinynet.data.errors import DataError
 from tinynet.data.preprocessing import decode
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
-VALIDATION_NAMES = ("val", "valid", "validation")
-
-
-class Split(Protocol):
-    """What the loader needs to know of a set of images."""
-
-    classes: tuple[str, ...]
-    labels: np.ndarray  # (images,) int64
-
-    def __len__(self) -> int: ...
-
-    def name(self, index: int) -> str: ...
-
-    def load(self, index: int, size: int) -> np.ndarray: ...
 
 
 class FolderSplit:
@@ -43,9 +21,9 @@ class FolderSplit:
 
     def __init__(self, folder: str | Path, classes: tuple[str, ...] | None = None):
         folder = Path(folder)
-        found = [entry.name for entry in _entries(folder) if entry.is_dir()]
+        found = [entry.name for entry in entries(folder) if entry.is_dir()]
         if not found:
-            raise DataError(f"{folder}: looked for a folder per class, found {_listing(folder)}")
+            raise DataError(f"{folder}: looked for a folder per class, found {listing(folder)}")
         unknown = [] if classes is None else sorted(set(found) - set(classes))
         if unknown:
             raise DataError(
@@ -56,7 +34,7 @@ class FolderSplit:
         self.paths: list[str] = []
         labels, empty = [], []
         for name in found:
-            images = [entry.path for entry in _entries(folder / name) if _is_image(entry)]
+            images = [entry.path for entry in entries(folder / name) if _is_image(entry)]
             if not images:
                 empty.append(name)
             self.paths += images
@@ -82,42 +60,15 @@ class FolderSplit:
         return decode(self.paths[index], size)
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """A training and a validation set with the same classes."""
-
-    root: Path
-    train: Split
-    val: Split
-    classes: tuple[str, ...]
-
-
-def open_dataset(root: str | Path) -> Dataset:
-    """Open the data set at `root`, whose folders are train and val (or valid, or validation).
-
-    Raises DataError that says what was looked for and what was found.
-    """
-    root = Path(root)
-    folders = [entry.name for entry in _entries(root) if entry.is_dir()]
-    val = next((name for name in VALIDATION_NAMES if name in folders), None)
-    if "train" not in folders or val is None:
-        raise DataError(
-            f"{root}: looked for the folders train and val (or valid, or validation), each with a folder of "
-            f"images per class; found {_listing(root)}"
-        )
-    train = FolderSplit(root / "train")
-    return Dataset(root, train, FolderSplit(root / val, train.classes), train.classes)
-
-
-def _entries(folder: Path) -> list[os.DirEntry]:
+def entries(folder: Path) -> list[os.DirEntry]:
     """What is in a folder, sorted by name, without hidden entries."""
     if not folder.exists():
         raise DataError(f"{folder}: looked for a folder, found nothing of that name")
     if not folder.is_dir():
         raise DataError(f"{folder}: looked for a folder, found a file")
     try:
-        with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
+        with os.scandir(folder) as found:
+            visible = [entry for entry in found if not entry.name.startswith(".")]
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {error}") from error
     return sorted(visible, key=lambda entry: entry.name)
@@ -127,8 +78,8 @@ def _is_image(entry: os.DirEntry) -> bool:
     return entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
 
 
-def _listing(folder: Path) -> str:
-    names = [entry.name + "/" * entry.is_dir() for entry in _entries(folder)]
+def listing(folder: Path) -> str:
+    names = [entry.name + "/" * entry.is_dir() for entry in entries(folder)]
     return _shortened(names) if names else "an empty folder"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinynet.data.folders import Split
+from tinynet.data.dataset import Split
 from tinynet.data.preprocessing import colour_shift, middle_crop, random_crop, ten_crops
 from tinynet.data.statistics import Statistics
 from tinynet.random import stream

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from tinynet.data.folders import Split
+from tinynet.data.dataset import Split
 from tinynet.random import stream
 
 CHUNK = 32  # images per task: few enough for a smooth progress bar

@@ -1,7 +1,8 @@
 """The loop, evaluation, checkpoints and the log."""
 
 from tinynet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from tinynet.training.loop import EpochState, NonFiniteLossError, evaluate, train_epoch
+from tinynet.training.evaluation import evaluate
+from tinynet.training.loop import EpochState, NonFiniteLossError, train_epoch
 from tinynet.training.progress import Counter, Progress, append_json_line, duration
 
 __all__ = [

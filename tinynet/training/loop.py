@@ -1,4 +1,4 @@
-"""One epoch of training, and evaluation. When to do which, and what becomes of the results, is a script's business."""
+"""One epoch of training. When to do which, and what becomes of the results, is a script's business."""
 
 import math
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinynet.backend import to_device, to_host
+from tinynet.backend import to_host
 from tinynet.data import Batch, Loader, Prepare
 from tinynet.network import Sequential
 from tinynet.training.metrics import Running, ranks
@@ -40,7 +40,7 @@ class EpochState(Running):
         return self.waiting / max(self.seconds, 1e-9)
 
 
-def _prepared(batches: Iterable[Batch], prepare: Prepare, state: EpochState) -> Iterator[tuple[Batch, object]]:
+def prepared(batches: Iterable[Batch], prepare: Prepare, state: EpochState) -> Iterator[tuple[Batch, object]]:
     """The batches and their inputs; the time spent waiting for the loader is added to the state.
 
     The next batch is fetched, and starts on its way to the devices, before this one is computed.
@@ -79,7 +79,7 @@ def train_epoch(
     NonFiniteLossError, before the update, for a loss that is not finite.
     """
     state = EpochState()
-    for batch, x in _prepared(loader.epoch(epoch), prepare, state):
+    for batch, x in prepared(loader.epoch(epoch), prepare, state):
         step = epoch * len(loader) + state.batches
         net.set_step(step)
         logits = net.forward(x, train=True)
@@ -108,28 +108,3 @@ def _first_non_finite(net, x) -> str:
         if not np.isfinite(to_host(x)).all():
             return f"The first output that is not finite is that of {layer.name}."
     return "Input and parameters are finite: the computation overflowed; a smaller learning rate may help."
-
-
-def evaluate(
-    net,
-    loader: Loader,
-    prepare: Prepare,
-    report: Callable[[EpochState], None] = lambda state: None,
-) -> EpochState:
-    """Loss and errors over all images of the loader, from the mean softmax over its views (paper, section 4.1)."""
-    state = EpochState()
-    for batch, x in _prepared(loader.epoch(), prepare, state):
-        probabilities = _softmax(to_host(net.forward(x)).astype(np.float64))
-        probabilities = probabilities.reshape(len(batch.labels), batch.views, -1).mean(axis=1)  # (N, classes)
-        right = probabilities[np.arange(len(batch.labels)), batch.labels]
-        value = float(-np.log(np.maximum(right, 1e-300)).mean())
-        if not math.isfinite(value):
-            raise NonFiniteLossError(f"evaluation, batch {state.batches + 1} of {len(loader)}: the loss is {value}")
-        state.add(value, ranks(to_device(probabilities), batch.labels))
-        report(state)
-    return state
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
