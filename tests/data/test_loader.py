@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tinynet.data import DataError, Loader, Statistics, colour_shift, middle_crop, random_crop, ten_crops
+from tinynet.data import Batch, DataError, Loader, Statistics, colour_shift, crops, middle_crop, random_crop
 from tinynet.random import stream
 
 SIZE, CROP, IMAGES = 9, 6, 23
@@ -21,13 +21,13 @@ class ArraySplit:
 
     classes = ("even", "odd")
 
-    def __init__(self, broken: int | None = None, delay: float = 0.0):
-        self.images = stream(0, "test images").integers(0, 256, (IMAGES, SIZE, SIZE, 3), dtype=np.uint8)
-        self.labels = np.arange(IMAGES, dtype=np.int64) % 2
-        self.broken, self.delay, self.loaded = broken, delay, Counter()
+    def __init__(self, broken: tuple[int, ...] = (), delay: float = 0.0, error=DataError, images: int = IMAGES):
+        self.images = stream(0, "test images").integers(0, 256, (images, SIZE, SIZE, 3), dtype=np.uint8)
+        self.labels = np.arange(images, dtype=np.int64) % 2
+        self.broken, self.delay, self.error, self.loaded = broken, delay, error, Counter()
 
     def __len__(self):
-        return IMAGES
+        return len(self.images)
 
     def name(self, index):
         return f"image {index}"
@@ -36,8 +36,8 @@ class ArraySplit:
         assert size == SIZE and type(index) is int
         self.loaded[index] += 1
         time.sleep(self.delay)
-        if index == self.broken:
-            raise DataError(f"{self.name(index)}: cannot be decoded")
+        if index in self.broken:
+            raise self.error(f"{self.name(index)}: cannot be decoded")
         return self.images[index]
 
 
@@ -81,6 +81,15 @@ def test_shapes_and_dtypes():
         assert batch.labels.dtype == batch.indices.dtype == np.int64
 
 
+@pytest.mark.parametrize("views", ["middle+rotations", "ten+vertical+diagonal"])
+def test_further_views_follow_one_another(views):
+    split = ArraySplit()
+    batches = list(make_loader(split, views=views).epoch())
+    expected = np.concatenate([crops(image, CROP, views).transpose(0, 3, 1, 2) for image in split.images])
+    assert batches[0].views == len(expected) // IMAGES
+    np.testing.assert_array_equal(np.concatenate([batch.images for batch in batches]), expected)
+
+
 @pytest.mark.parametrize("workers", [0, 3])
 def test_test_views_are_in_the_order_of_the_split(workers):
     split = ArraySplit()
@@ -91,19 +100,13 @@ def test_test_views_are_in_the_order_of_the_split(workers):
     np.testing.assert_array_equal(np.concatenate([batch.indices for batch in ten]), np.arange(IMAGES))
     expected = np.stack([middle_crop(image, CROP).transpose(2, 0, 1) for image in split.images])
     np.testing.assert_array_equal(np.concatenate([batch.images for batch in middle]), expected)
-    expected = np.concatenate([ten_crops(image, CROP).transpose(0, 3, 1, 2) for image in split.images])
+    expected = np.concatenate([crops(image, CROP, "ten").transpose(0, 3, 1, 2) for image in split.images])
     np.testing.assert_array_equal(np.concatenate([batch.images for batch in ten]), expected)
 
 
 def test_the_number_of_workers_and_the_distance_ahead_change_nothing():
     expected = list(make_loader(workers=0).epoch(1))
-    for options in (
-        {"workers": 1},
-        {"workers": 2},
-        {"workers": 4},
-        {"workers": 9, "ahead": 1},
-        {"ahead": 50},
-    ):
+    for options in ({"workers": 1}, {"workers": 2}, {"workers": 4}, {"workers": 9, "ahead": 1}, {"ahead": 50}):
         assert_same(make_loader(**options).epoch(1), expected)
 
 
@@ -147,13 +150,104 @@ def test_no_shifts_without_colour():
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_an_error_in_a_worker_reaches_the_consumer(workers):
+def test_an_error_that_is_no_bad_image_reaches_the_consumer(workers):
     order = stream(7, "shuffle", 0).permutation(IMAGES)
-    batches = make_loader(ArraySplit(broken=int(order[12])), workers=workers).epoch()
+    batches = make_loader(ArraySplit((int(order[12]),), error=KeyError), workers=workers).epoch()
     assert len(next(batches).labels) == len(next(batches).labels) == 5  # those before the broken one
-    with pytest.raises(DataError, match=f"^image {order[12]}: cannot be decoded$"):
+    with pytest.raises(KeyError, match=f"image {order[12]}: cannot be decoded"):
         next(batches)
     assert not loader_threads()
+
+
+# ---- bad images ----
+
+
+def without(batch: Batch, broken) -> Batch:
+    """What is left of a batch, image by image."""
+    kept = [place for place, index in enumerate(batch.indices) if index not in broken]
+    images = np.concatenate([batch.images[:0], *(np.split(batch.images, len(batch.labels))[place] for place in kept)])
+    shifts = None if batch.shifts is None else batch.shifts[kept]
+    return Batch(images, batch.labels[kept], shifts, batch.indices[kept], batch.views)
+
+
+@pytest.mark.parametrize("views", ["random", "middle", "ten"])
+@pytest.mark.parametrize("workers", [0, 1, 2, 7])
+def test_bad_images_are_left_out_of_their_batch(workers, views):
+    broken = (2, 3, 11, 22)
+    whole = list(make_loader(views=views).epoch(1))
+    loader = make_loader(ArraySplit(broken), views=views, workers=workers, max_bad=0.5, on_bad=lambda name, why: None)
+    batches = list(loader.epoch(1))
+    assert len(batches) == len(loader) == 5 and sum(len(batch.labels) for batch in batches) == IMAGES - 4
+    for batch in batches:
+        assert batch.images.flags.c_contiguous
+        assert len(batch.images) == len(batch.labels) * batch.views
+    expected = [without(batch, broken) for batch in whole]
+    if views == "random":
+        assert_same(batches, expected)
+    else:
+        for name in ("images", "labels", "indices"):
+            for batch, other in zip(batches, expected, strict=True):
+                np.testing.assert_array_equal(getattr(batch, name), getattr(other, name), strict=True)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_each_bad_image_is_reported_once_in_the_order_of_the_batches(workers):
+    broken, reports = (4, 9, 17), []
+
+    def on_bad(name, reason):
+        assert threading.current_thread() is threading.main_thread()
+        reports.append((name, reason))
+
+    loader = make_loader(ArraySplit(broken), workers=workers, max_bad=0.2, on_bad=on_bad)
+    assert loader.bad == {}
+    for epoch in range(3):
+        list(loader.epoch(epoch))
+    turn = [int(index) for index in stream(7, "shuffle", 0).permutation(IMAGES) if index in broken]
+    assert reports == [(f"image {index}", "cannot be decoded") for index in turn]
+    assert list(loader.bad.items()) == [(index, "cannot be decoded") for index in turn]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_without_images_is_delivered(workers):
+    broken, options = range(5, 10), {"views": "ten", "workers": workers, "max_bad": 0.5}
+    batches = list(make_loader(ArraySplit(broken), **options).epoch())
+    assert [len(batch.labels) for batch in batches] == [5, 0, 5, 5, 3]
+    assert batches[1].images.shape == (0, 3, CROP, CROP) and batches[1].images.dtype == np.uint8
+    assert batches[1].indices.dtype == batches[1].labels.dtype == np.int64
+    nothing = list(make_loader(ArraySplit(range(IMAGES)), workers=workers, max_bad=1).epoch())
+    assert [batch.shifts.shape for batch in nothing] == [(0, 3)] * 5
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_too_many_bad_images_stop_the_run(workers):
+    reports = []
+    options = {"workers": workers, "max_bad": 2 / IMAGES, "on_bad": lambda *bad: reports.append(bad)}
+    loader = make_loader(ArraySplit((1, 7, 8)), views="middle", **options)
+    batches = loader.epoch()
+    assert len(next(batches).labels) == 4
+    message = r"^3 of 23 images \(13\.04%\) .* 8\.70% that --max-bad .*image 1: .*image 7: .*image 8: cannot be"
+    with pytest.raises(DataError, match=message):
+        next(batches)
+    assert len(reports) == 3 and not loader_threads()
+
+
+def test_by_default_one_of_a_hundred_may_be_bad():
+    loader = make_loader(ArraySplit((5, 50), images=200), views="middle", batch_size=50)
+    assert [len(batch.labels) for batch in loader.epoch()] == [49, 49, 50, 50]
+    with pytest.raises(DataError, match=r"3 of 200 images \(1\.50%\)"):
+        list(make_loader(ArraySplit((5, 50, 51), images=200), views="middle").epoch())
+    with pytest.raises(DataError, match=r"1 of 200 images"):
+        list(make_loader(ArraySplit((5,), images=200), max_bad=0).epoch())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_split_of_one_image(workers):
+    for broken, count in (((), 1), ((0,), 0)):
+        loader = make_loader(ArraySplit(broken, images=1), workers=workers, max_bad=1)
+        assert [len(batch.labels) for batch in loader.epoch()] == [count]
+
+
+# ---- threads ----
 
 
 def test_abandoning_an_epoch_leaves_no_thread():
@@ -187,7 +281,9 @@ def test_finished_epochs_leave_no_thread():
     [
         ({"crop": 10}, "1 <= crop <= size, got crop 10 and size 9"),
         ({"crop": 0}, "1 <= crop <= size"),
-        ({"views": "all"}, "views to be one of random, middle, ten, got 'all'"),
+        ({"views": "all"}, "views to be random, middle or ten, or one of them followed by any of .*; got 'all'"),
+        ({"views": "random+vertical"}, r"got 'random\+vertical'"),
+        ({"max_bad": 1.5}, "max_bad: expected a share of the images from 0 to 1, got 1.5"),
         ({"batch_size": 0}, "batch_size >= 1"),
         ({"workers": -1}, "workers >= 0"),
         ({"ahead": 0}, "ahead >= 1"),

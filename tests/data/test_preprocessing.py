@@ -1,33 +1,18 @@
-"""Decoding, the paper's cut, crops and the colour shift, each against an independent computation by pixel."""
+"""The paper's cut, training's crops and the colour shift, each against an independent computation by pixel.
 
-import io
+Decoding is in test_any_file.py, the views of a test in test_views.py.
+"""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tinynet.data import (
-    DataError,
-    Statistics,
-    colour_shift,
-    decode,
-    middle_crop,
-    random_crop,
-    shorter_side_crop,
-    ten_crops,
-    to_rgb,
-)
+from tinynet.data import Statistics, colour_shift, middle_crop, random_crop, shorter_side_crop
 from tinynet.random import stream
 
 
 def pixels(*shape: int) -> np.ndarray:
     return stream(0, "test pixels", *shape).integers(0, 256, shape, dtype=np.uint8)
-
-
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize(("width", "height"), [(12, 8), (8, 12), (8, 8), (21, 8), (8, 21)])
@@ -72,98 +57,6 @@ def test_extreme_sides_cost_no_memory():
     assert shorter_side_crop(Image.new("RGB", (20_000, 1), "red"), 256).shape == (256, 256, 3)
 
 
-def test_exif_rotation_is_not_applied():
-    image = Image.fromarray(pixels(16, 16, 3))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: to be turned by 90 degrees
-    rotated = encoded(image, "PNG", exif=exif)
-    np.testing.assert_array_equal(decode(rotated, 16), np.asarray(image))
-
-
-def test_gray_modes_keep_their_values():
-    gray = pixels(5, 6)
-    for image in (
-        Image.fromarray(gray),
-        Image.open(io.BytesIO(encoded(Image.fromarray(gray.astype(np.uint16) * 256 + 77), "PNG"))),  # 16 bit
-        Image.fromarray(gray).quantize(256) if len(np.unique(gray)) < 256 else Image.fromarray(gray),
-    ):
-        result = to_rgb(image)
-        assert result.mode == "RGB"
-        np.testing.assert_array_equal(np.asarray(result), np.repeat(gray[:, :, None], 3, axis=2))
-    black_and_white = np.asarray(to_rgb(Image.fromarray(gray > 127)))
-    np.testing.assert_array_equal(black_and_white[:, :, 0], np.where(gray > 127, 255, 0))
-
-
-def test_transparency_is_laid_on_white():
-    colours, alpha = pixels(6, 6, 3), pixels(6, 6, 1)
-    alpha[0, 0], alpha[0, 1] = 0, 255
-    opacity = alpha / 255
-    expected = opacity * colours + (1 - opacity) * 255
-    result = np.asarray(to_rgb(Image.fromarray(np.concatenate([colours, alpha], axis=2))))
-    assert np.abs(result - expected).max() <= 1
-    assert result[0, 0].tolist() == [255, 255, 255] and result[0, 1].tolist() == colours[0, 1].tolist()
-
-    gray = np.asarray(to_rgb(Image.fromarray(np.concatenate([colours[:, :, :1], alpha], axis=2))))  # mode LA
-    assert np.abs(gray - expected[:, :, :1]).max() <= 1
-
-
-def test_a_palette_keeps_its_colours_and_its_transparent_entry_becomes_white():
-    image = Image.new("P", (2, 1))
-    image.putpalette([200, 30, 60, 10, 20, 30])
-    image.putpixel((1, 0), 1)
-    assert np.asarray(to_rgb(image)).tolist() == [[[200, 30, 60], [10, 20, 30]]]
-    with Image.open(io.BytesIO(encoded(image, "PNG", transparency=1))) as transparent:
-        assert np.asarray(to_rgb(transparent)).tolist() == [[[200, 30, 60], [255, 255, 255]]]
-
-
-def test_cmyk_jpeg():
-    ink = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # no cyan, full magenta and yellow: red
-    red = decode(encoded(ink, "JPEG"), 16)
-    assert np.abs(red.astype(int) - [255, 0, 0]).max() < 12
-
-
-def test_the_content_decides_whatever_the_name(tmp_path):
-    image = pixels(9, 9, 3)
-    path = tmp_path / "really_a_png.JPEG"
-    path.write_bytes(encoded(Image.fromarray(image), "PNG"))
-    np.testing.assert_array_equal(decode(path, 9), image)
-    np.testing.assert_array_equal(decode(path.read_bytes(), 9), image)
-
-
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM"])
-def test_other_formats_are_not_decoded(tmp_path, kind):
-    path = tmp_path / "image.jpg"
-    path.write_bytes(encoded(Image.new("RGB", (8, 8)), kind))
-    with pytest.raises(DataError, match=r"image\.jpg: expected a JPEG or PNG image"):
-        decode(path, 8)
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_broken_files_are_named(tmp_path, kind):
-    whole = encoded(Image.fromarray(pixels(64, 64, 3)), kind)
-    for length in (0, 1, 20, len(whole) // 2, len(whole) - 100):
-        path = tmp_path / f"cut_at_{length}.jpg"
-        path.write_bytes(whole[:length])
-        with pytest.raises(DataError, match=rf"cut_at_{length}\.jpg"):
-            decode(path, 32)
-    with pytest.raises(DataError, match=r"no_such_file\.jpg: cannot be decoded"):
-        decode(tmp_path / "no_such_file.jpg", 32)
-    with pytest.raises(DataError, match="inside a tar: expected a JPEG or PNG"):
-        decode(b"text", 32, name="inside a tar")
-
-
-@pytest.mark.parametrize(
-    "limit", [700, 300]
-)  # 1,024 pixels: Pillow warns beyond its limit, raises beyond twice
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_decompression_bombs(monkeypatch, limit):
-    file = encoded(Image.new("RGB", (32, 32)), "PNG")
-    assert decode(file, 16).shape == (16, 16, 3)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(DataError, match=r"bomb\.png.*limit"):
-        decode(file, 16, name="bomb.png")
-
-
 def test_random_crops_reach_every_offset_and_both_mirrors():
     height, width, crop = 7, 9, 5
     image = np.arange(height * width * 3).reshape(height, width, 3)
@@ -191,15 +84,10 @@ def test_random_crop_of_the_whole_image():
     assert (view == image).all() or (view == image[:, ::-1]).all()
 
 
-def test_the_ten_views():
-    image = pixels(8, 11, 3)
-    views = ten_crops(image, 6)
-    corners = [image[:6, :6], image[:6, 5:], image[2:, :6], image[2:, 5:], image[1:7, 2:8]]
-    assert views.shape == (10, 6, 6, 3) and views.dtype == np.uint8
-    np.testing.assert_array_equal(views[:5], corners)
-    np.testing.assert_array_equal(views[5:], [np.flip(corner, axis=1) for corner in corners])
-    np.testing.assert_array_equal(middle_crop(image, 6), views[4])
-    np.testing.assert_array_equal(ten_crops(image[:, :8], 8)[4], image[:, :8])  # crop = size
+def test_the_middle_crop_leaves_an_odd_pixel_below_and_to_the_right():
+    image = pixels(9, 12, 3)
+    np.testing.assert_array_equal(middle_crop(image, 6), image[1:7, 3:9])
+    np.testing.assert_array_equal(middle_crop(image, 9), image[:, 1:10])
 
 
 def test_colour_shift_has_the_covariance_of_the_components():

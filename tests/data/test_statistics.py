@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinynet.data import DataError, FolderSplit, Statistics, measure
+from tinynet.data import DataError, FolderSplit, Statistics, Sums, measure
 from tinynet.random import stream
 
 SIZE, IMAGES = 12, 70  # more than two tasks of 32 images
@@ -87,6 +87,93 @@ def test_arrays_there_and_back(folder):
     del arrays["statistics.deviations"]
     with pytest.raises(ValueError, match=r"expected arrays named statistics\.deviations"):
         Statistics.from_arrays(arrays)
+
+
+def add_all(images) -> Sums:
+    sums = Sums.zero(SIZE)
+    for image in images:
+        sums.add(image)
+    return sums
+
+
+def test_sums_are_exact_however_they_are_divided(folder):
+    split = FolderSplit(folder)
+    images = [split.load(index, SIZE) for index in range(IMAGES)]
+    whole = add_all(images)
+    colours = np.stack(images).reshape(-1, 3).astype(np.int64)
+    np.testing.assert_array_equal(whole.pixel_sums, np.stack(images).sum(axis=0, dtype=np.int64), strict=True)
+    np.testing.assert_array_equal(whole.products, colours.T @ colours, strict=True)
+    assert whole.images == IMAGES
+
+    parts = [add_all(images[50:]), add_all([]), add_all(images[:1]), add_all(images[1:50])]
+    merged = Sums.zero(SIZE)
+    for part in parts:
+        merged.merge(part)
+    expected = measure(split, SIZE).to_arrays()
+    for statistics in (whole.statistics(), merged.statistics()):
+        for name, array in statistics.to_arrays().items():
+            np.testing.assert_array_equal(array, expected[name], strict=True)
+
+
+def test_sums_of_the_brightest_images_are_exact():
+    sums, image = Sums.zero(256), np.full((256, 256, 3), 255, np.uint8)
+    for _ in range(3):
+        sums.add(image)
+    assert (sums.products == 3 * 65536 * 255**2).all() and (sums.pixel_sums == 765).all()
+    assert sums.statistics().deviations.tolist() == [0, 0, 0]
+
+
+def test_sums_over_nothing():
+    with pytest.raises(DataError, match="at least one image that can be read, found none"):
+        Sums.zero(SIZE).statistics()
+
+
+class DamagedSplit(FolderSplit):
+    """The folder, but for these images."""
+
+    damaged: tuple[int, ...] = ()
+    error = DataError
+
+    def load(self, index, size):
+        if index in self.damaged:
+            raise self.error(f"{self.name(index)}: cannot be decoded")
+        return super().load(index, size)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_bad_images_are_left_out_and_reported_in_order(folder, workers):
+    split, reports, calls = DamagedSplit(folder), [], []
+    split.damaged = (69, 3, 40)
+    statistics = measure(
+        split, SIZE, workers=workers, max_bad=0.05, on_bad=lambda *bad: reports.append(bad),
+        progress=lambda *call: calls.append(call),
+    )  # fmt: skip
+    assert reports == [(split.name(index), "cannot be decoded") for index in (3, 40, 69)]
+    assert calls == [(32, IMAGES), (64, IMAGES), (IMAGES, IMAGES)]
+    good = [split.load(index, SIZE) for index in range(IMAGES) if index not in split.damaged]
+    expected = add_all(good).statistics().to_arrays()
+    assert statistics.images == 67
+    for name, array in statistics.to_arrays().items():
+        np.testing.assert_array_equal(array, expected[name], strict=True)
+
+
+def test_too_many_bad_images_end_the_measuring(folder):
+    split = DamagedSplit(folder)
+    split.damaged = tuple(range(0, IMAGES, 10))
+    with pytest.raises(DataError, match=r"4 of 70 images \(5\.71%\) cannot be read, more than the 5\.00%"):
+        measure(split, SIZE, max_bad=0.05, on_bad=lambda *bad: None)
+    with pytest.raises(DataError, match=r"of 20 images"):  # of those to be measured
+        measure(split, SIZE, limit=20, max_bad=0, on_bad=lambda *bad: None)
+    split.damaged = range(IMAGES)
+    with pytest.raises(DataError, match="found none"):
+        measure(split, SIZE, max_bad=1, on_bad=lambda *bad: None)
+
+
+def test_other_errors_are_raised(folder):
+    split = DamagedSplit(folder)
+    split.damaged, split.error = (60,), KeyError
+    with pytest.raises(KeyError, match=r"060\.png"):
+        measure(split, SIZE, max_bad=1)
 
 
 def test_errors(folder, tmp_path):

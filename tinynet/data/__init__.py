@@ -3,25 +3,20 @@
 All of it runs on the host, with NumPy and Pillow, but for the last step, Prepare, which runs on the device.
 """
 
+from tinynet.data.bad_images import BadImages
 from tinynet.data.dataset import Dataset, Split
 from tinynet.data.errors import DataError
 from tinynet.data.folders import FolderSplit
 from tinynet.data.layouts import open_dataset
 from tinynet.data.loader import Batch, Loader
 from tinynet.data.prepare import Prepare
-from tinynet.data.preprocessing import (
-    colour_shift,
-    decode,
-    middle_crop,
-    random_crop,
-    shorter_side_crop,
-    ten_crops,
-    to_rgb,
-)
-from tinynet.data.statistics import Statistics, measure
+from tinynet.data.preprocessing import colour_shift, decode, middle_crop, random_crop, shorter_side_crop, to_rgb
+from tinynet.data.statistics import Statistics, Sums, measure
 from tinynet.data.synthetic import make_dataset
+from tinynet.data.views import crops, view_count
 
 __all__ = [
+    "BadImages",
     "Batch",
     "DataError",
     "Dataset",
@@ -30,7 +25,9 @@ __all__ = [
     "Prepare",
     "Split",
     "Statistics",
+    "Sums",
     "colour_shift",
+    "crops",
     "decode",
     "make_dataset",
     "measure",
@@ -38,6 +35,6 @@ __all__ = [
     "open_dataset",
     "random_crop",
     "shorter_side_crop",
-    "ten_crops",
     "to_rgb",
+    "view_count",
 ]

@@ -1,28 +1,28 @@
-"""Batches of images ahead of the training step: order, crops and colour shifts of an epoch, on a pool of
-threads.
+"""Batches of images ahead of the training step: order, crops and colour shifts of an epoch, on a pool of threads.
 
-A batch depends on the seed, the epoch and the image alone, never on the number of threads. Its images are
-uint8 as they were on disk: the mean is subtracted and the shift added on the device, in prepare.py.
+A batch depends on the seed, the epoch and the images alone, never on the number of threads. Its images are uint8 as
+they were on disk: the mean is subtracted and the shift added on the device, in prepare.py.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from tinynet.data.bad_images import BadImages
 from tinynet.data.dataset import Split
-from tinynet.data.preprocessing import colour_shift, middle_crop, random_crop, ten_crops
+from tinynet.data.errors import DataError
+from tinynet.data.preprocessing import colour_shift, random_crop
 from tinynet.data.statistics import Statistics
+from tinynet.data.views import CHOICES, crops, view_count
 from tinynet.random import stream
-
-VIEWS = {"random": 1, "middle": 1, "ten": 10}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """N images, each in `views` views that follow one another."""
+    """N images, each in `views` views that follow one another; N may be 0, where no image could be read."""
 
     images: np.ndarray  # (N * views, 3, crop, crop) uint8, C order
     labels: np.ndarray  # (N,) int64
@@ -30,14 +30,27 @@ class Batch:
     indices: np.ndarray  # (N,) int64, the images' positions in the split
     views: int
 
+    def without(self, positions: list[int]) -> "Batch":
+        """A copy without the images at these positions."""
+        kept = np.ones(len(self.labels), bool)
+        kept[positions] = False
+        views = kept.repeat(self.views)
+        shifts = None if self.shifts is None else self.shifts[views]
+        return Batch(self.images[views], self.labels[kept], shifts, self.indices[kept], self.views)
+
 
 class Loader:
     """Batches of `batch_size` images of a split, a smaller last one kept.
 
-    Each image is cut to size x size, then seen in crop x crop views: "random" (shuffled images, random crop
-    and mirror, colour noise of strength `colour`, for training), "middle" or "ten" (the paper's test views,
-    in the split's order). `workers` threads prepare `ahead` batches while the caller works on one; 0 does it
-    in the caller. An image that cannot be read raises DataError in the caller.
+    Each image is cut to size x size, then seen in crop x crop views: "random" (shuffled images, random crop and mirror,
+    colour noise of strength `colour`, for training), or those that `crops` has for the name (the paper's test views are
+    "ten"), in the split's order. `workers` threads prepare `ahead` batches while the caller works on one; 0 does it in
+    the caller.
+
+    An image that cannot be read is left out of its batch, which is smaller by one, and reported by
+    `on_bad(name, reason)` in the caller's thread, in the order of the batches, once however often it turns up; without
+    `on_bad` it is logged as a warning. When more than the share `max_bad` of the split is bad, the batch raises
+    DataError instead. Errors other than a split's DataError are raised in the caller.
     """
 
     def __init__(
@@ -52,9 +65,10 @@ class Loader:
         seed: int = 0,
         workers: int = 2,
         ahead: int = 3,
+        max_bad: float = 0.01,
+        on_bad: Callable[[str, str], None] | None = None,
     ):
-        if views not in VIEWS:
-            raise ValueError(f"Loader: expected views to be one of {', '.join(VIEWS)}, got {views!r}")
+        self._views_per_image = _views_per_image(views)
         if batch_size < 1 or ahead < 1 or workers < 0:
             raise ValueError(
                 f"Loader: expected batch_size >= 1, ahead >= 1 and workers >= 0, "
@@ -69,14 +83,20 @@ class Loader:
             raise ValueError("Loader: colour noise needs the training set's statistics, or colour=0")
         self.split, self.batch_size, self.size, self.crop, self.views = split, batch_size, size, crop, views
         self.statistics, self.seed, self.workers, self.ahead = statistics, seed, workers, ahead
+        self._bad = BadImages(split, max_bad, on_bad)
+
+    @property
+    def bad(self) -> dict[int, str]:
+        """Why each image that was left out so far could not be read, by its position in the split."""
+        return self._bad.reasons
 
     def __len__(self) -> int:
         """Batches per epoch."""
         return -(-len(self.split) // self.batch_size)
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
-        """The batches of epoch `number`, from batch `start` on: a run resumed in the middle of an epoch sees
-        the same ones.
+        """The batches of epoch `number`, from batch `start` on: a run resumed in the middle of an epoch sees the
+        same ones.
 
         Leaving the iterator early stops its threads.
         """
@@ -87,13 +107,17 @@ class Loader:
             order = stream(self.seed, "shuffle", number).permutation(order)
         firsts = range(start * self.batch_size, len(order), self.batch_size)
         batches = [order[first : first + self.batch_size] for first in firsts]
-        if self.workers == 0:
-            return (self._batch(indices, number) for indices in batches)
-        return self._batches_ahead(batches, number)
+        return self._batches_ahead(batches, number) if self.workers else self._batches(batches, number)
+
+    def _batches(self, batches: list[np.ndarray], epoch: int) -> Iterator[Batch]:
+        """The batches in order, each made when it is asked for."""
+        for indices in batches:
+            batch = self._empty(indices)
+            yield self._finished(batch, self._fill(batch, range(len(indices)), epoch))
 
     def _batches_ahead(self, batches: list[np.ndarray], epoch: int) -> Iterator[Batch]:
-        """The batches in order, with `ahead` of them under way while the caller works, on a pool that
-        lives as long as this iterator.
+        """The batches in order, with `ahead` of them under way while the caller works, on a pool that lives as long as
+        this iterator.
         """
         waiting: deque[tuple[Batch, list[Future]]] = deque()
         pool = ThreadPoolExecutor(self.workers, "tinynet-loader")
@@ -101,45 +125,56 @@ class Loader:
             for indices in batches:
                 batch = self._empty(indices)
                 shares = np.array_split(np.arange(len(indices)), min(self.workers, len(indices)))
-                waiting.append((batch, [pool.submit(self._fill, batch, share, epoch) for share in shares]))
+                waiting.append((batch, [pool.submit(self._fill, batch, share.tolist(), epoch) for share in shares]))
                 if len(waiting) > self.ahead:
-                    yield _finished(*waiting.popleft())
+                    yield self._collect(*waiting.popleft())
             while waiting:
-                yield _finished(*waiting.popleft())
+                yield self._collect(*waiting.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _batch(self, indices: np.ndarray, epoch: int) -> Batch:
-        batch = self._empty(indices)
-        self._fill(batch, range(len(indices)), epoch)
-        return batch
+    def _collect(self, batch: Batch, futures: list[Future]) -> Batch:
+        """The batch once its images are there; a worker's error is raised here, in the caller."""
+        return self._finished(batch, {place: why for future in futures for place, why in future.result().items()})
 
     def _empty(self, indices: np.ndarray) -> Batch:
-        views = VIEWS[self.views]
-        images = np.empty((len(indices) * views, 3, self.crop, self.crop), np.uint8)
-        shifts = np.empty((len(indices) * views, 3), np.float32) if self.colour else None
-        return Batch(images, self.split.labels[indices], shifts, indices, views)
+        count = len(indices) * self._views_per_image
+        images = np.empty((count, 3, self.crop, self.crop), np.uint8)
+        shifts = np.empty((count, 3), np.float32) if self.colour else None
+        return Batch(images, self.split.labels[indices], shifts, indices, self._views_per_image)
 
-    def _fill(self, batch: Batch, positions: np.ndarray | range, epoch: int) -> None:
-        """Decode and cut the images at these positions of the batch, each into its own place."""
+    def _fill(self, batch: Batch, positions: Iterable[int], epoch: int) -> dict[int, str]:
+        """Decode and cut the images at these positions of the batch, each into its own place; why, by position, where
+        one cannot be read.
+        """
+        failures = {}
         for position in positions:
             index = int(batch.indices[position])
-            image = self.split.load(index, self.size)
+            try:
+                image = self.split.load(index, self.size)
+            except DataError as error:
+                failures[position] = str(error)
+                continue
             if self.views == "random":
                 generator = stream(self.seed, "augment", epoch, index)
                 views = random_crop(image, self.crop, generator)[None]
                 if self.colour:
                     batch.shifts[position] = colour_shift(self.statistics, generator, self.colour)
-            elif self.views == "middle":
-                views = middle_crop(image, self.crop)[None]
             else:
-                views = ten_crops(image, self.crop)
+                views = crops(image, self.crop, self.views)
             first = position * batch.views
             batch.images[first : first + batch.views] = views.transpose(0, 3, 1, 2)  # (views, 3, crop, crop)
+        return failures
+
+    def _finished(self, batch: Batch, failures: dict[int, str]) -> Batch:
+        """The batch without the images that could not be read, which are counted here, in the caller's thread."""
+        for position, reason in failures.items():
+            self._bad.add(int(batch.indices[position]), reason)
+        return batch.without(list(failures)) if failures else batch
 
 
-def _finished(batch: Batch, futures: list[Future]) -> Batch:
-    """The batch once its images are there; a worker's error is raised here, in the consumer."""
-    for future in futures:
-        future.result()
-    return batch
+def _views_per_image(views: str) -> int:
+    try:
+        return 1 if views == "random" else view_count(views)
+    except ValueError:
+        raise ValueError(f"Loader: expected views to be random, {CHOICES}; got {views!r}") from None

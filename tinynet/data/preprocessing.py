@@ -1,8 +1,7 @@
-"""What becomes of one image before the network sees it: colour mode, the paper's cut, crops, mirrors, the
-colour shift.
+"""What becomes of one image before the network sees it: colour mode, the paper's cut, crops, mirrors, the colour shift.
 
-Pure functions on one image, uint8 and (height, width, 3) once it is decoded. Batches and threads are in
-loader.py; subtracting the mean and adding the shift happen later, on the device.
+Pure functions on one image, uint8 and (height, width, 3) once it is decoded. The views of a test are in views.py,
+batches and threads in loader.py; subtracting the mean and adding the shift happen later, on the device.
 """
 
 from __future__ import annotations
@@ -14,16 +13,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from tinynet.data import formats
 from tinynet.data.errors import DataError
 
 if TYPE_CHECKING:
     from tinynet.data.statistics import Statistics
 
+MAX_FILE_BYTES = 2**30  # as many pixels as Pillow allows, four values of 16 bits each, stored as they are, take 0.7
+
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any mode that JPEG and PNG have, as RGB: transparency is laid on white, 16 bits keep their upper 8."""
     if image.mode.startswith("I"):  # 16-bit gray: convert() would clip at 255 where it should divide
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        values = np.asarray(image)
+        gray = (values >> 8).astype(np.uint8)
+        gray[values == image.info.get("transparency")] = 255
+        return Image.fromarray(gray).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -50,25 +55,37 @@ def shorter_side_crop(image: Image.Image, size: int) -> np.ndarray:
 def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None) -> np.ndarray:
     """A JPEG or PNG (by content, whatever its name says) as uint8 (size, size, 3).
 
-    `source` is a path or the file's bytes; `name` is what errors call it (default: the path). Raises
-    DataError for a file that is missing, broken, of another format, or larger than Pillow's limit against
-    decompression bombs.
+    `source` is a path or the file's bytes; `name` is what errors call it (default: the path). Of an animation, the
+    picture for those who cannot show it. Metadata is not looked at. Raises DataError, and nothing else, for a file that
+    is missing, unreadable, broken, of another format, or larger than Pillow's limit against decompression bombs, which
+    is looked at before any pixel.
     """
     name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    data = source if isinstance(source, bytes) else _read(source, name)
+    plugin = formats.plugin(data)
+    if plugin is None:
+        found = f"content that begins with {data[:12]!r}" if data else "an empty file"
+        raise DataError(f"{name}: expected a JPEG or PNG image, found {found}")
     limit = Image.MAX_IMAGE_PIXELS or float("inf")
     try:
-        with Image.open(file, formats=("JPEG", "PNG")) as image:
-            # Pillow's own check only warns up to twice the limit.
-            if image.width * image.height > limit:
-                raise DataError(f"{name}: {image.width} x {image.height} pixels exceed the limit of {limit}")
-            return shorter_side_crop(image, size)
-    except DataError:
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise DataError(f"{name}: expected a JPEG or PNG image, found other or broken content") from error
+        # Not Image.open, which warns of images beyond the limit and decodes them up to twice the limit.
+        with plugin(io.BytesIO(formats.without_metadata(data))) as image:
+            if image.width * image.height <= limit:
+                return shorter_side_crop(image, size)
     except Exception as error:  # Pillow meets broken files with a dozen kinds of exception
-        raise DataError(f"{name}: cannot be decoded: {error}") from error
+        raise DataError(f"{name}: cannot be decoded: {str(error) or type(error).__name__}") from error
+    raise DataError(f"{name}: {image.width} x {image.height} pixels exceed the limit of {limit}")
+
+
+def _read(path: str | os.PathLike, name: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise DataError(f"{name}: the file is larger than {MAX_FILE_BYTES} bytes, no image within the limits is")
+    return data
 
 
 def random_crop(image: np.ndarray, crop: int, generator: np.random.Generator) -> np.ndarray:
@@ -88,17 +105,6 @@ def middle_crop(image: np.ndarray, crop: int) -> np.ndarray:
     height, width, _ = image.shape
     top, left = (height - crop) // 2, (width - crop) // 2
     return image[top : top + crop, left : left + crop]
-
-
-def ten_crops(image: np.ndarray, crop: int) -> np.ndarray:
-    """The paper's ten test views (4.1) as (10, crop, crop, 3): corners (top left, top right, bottom left,
-    bottom right), middle, then the mirror of each.
-    """
-    height, width, _ = image.shape
-    tops, lefts = (slice(0, crop), slice(height - crop, height)), (slice(0, crop), slice(width - crop, width))
-    corners = [image[top, left] for top in tops for left in lefts]
-    views = np.stack([*corners, middle_crop(image, crop)])
-    return np.concatenate([views, views[:, :, ::-1]])
 
 
 def colour_shift(statistics: Statistics, generator: np.random.Generator, amount: float = 0.1) -> np.ndarray:

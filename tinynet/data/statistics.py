@@ -1,8 +1,6 @@
-"""What training needs to know of the training set as a whole: its mean image and the principal components of
-its colours.
+"""What training needs to know of the training set as a whole: its mean image and the principal components of colour.
 
-Measured once, over at most some thousand images, and saved beside the weights. What is done with them is in
-preprocessing.py.
+Measured once and saved beside the weights. What is done with them is in preprocessing.py and prepare.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +9,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from tinynet.data.bad_images import BadImages
 from tinynet.data.dataset import Split
+from tinynet.data.errors import DataError
 from tinynet.random import stream
 
 CHUNK = 32  # images per task: few enough for a smooth progress bar
@@ -35,9 +35,7 @@ class Statistics:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """As arrays named "statistics.mean_image" and so on, fit to lie beside the weights in one file."""
-        return {
-            f"statistics.{field.name}": np.atleast_1d(getattr(self, field.name)) for field in fields(self)
-        }
+        return {f"statistics.{field.name}": np.atleast_1d(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Statistics":
@@ -57,65 +55,96 @@ class Statistics:
         return cls(mean_image, components, deviations, int(images[0]))
 
 
+@dataclass
+class Sums:
+    """What the statistics are computed from: sums over images, exact integers.
+
+    So any division of the images among threads, processes or runs gives the same Statistics, to the last bit.
+    """
+
+    pixel_sums: np.ndarray  # (size, size, 3) int64: the sum of each pixel
+    products: np.ndarray  # (3, 3) int64: the sum over all pixels of a colour's value times a colour's value
+    images: int
+
+    @classmethod
+    def zero(cls, size: int) -> "Sums":
+        """The sums over no image of size x size."""
+        return cls(np.zeros((size, size, 3), np.int64), np.zeros((3, 3), np.int64), 0)
+
+    def add(self, image: np.ndarray) -> None:
+        """Adds one image, uint8 (size, size, 3)."""
+        self.pixel_sums += image
+        # Floats, for BLAS; exact, since a sum of integers stays below 2**53 up to 2**37 pixels.
+        colours = np.ascontiguousarray(image.reshape(-1, 3).T, np.float64)  # (3, size * size)
+        self.products += np.array([[one @ other for other in colours] for one in colours]).astype(np.int64)
+        self.images += 1
+
+    def merge(self, other: "Sums") -> None:
+        """Adds the images that `other` has seen."""
+        self.pixel_sums += other.pixel_sums
+        self.products += other.products
+        self.images += other.images
+
+    def statistics(self) -> Statistics:
+        """Mean image and principal components of what was added; DataError when that is nothing."""
+        if self.images == 0:
+            raise DataError("statistics: expected at least one image that can be read, found none")
+        pixels = self.images * self.pixel_sums[..., 0].size
+        mean = self.pixel_sums.sum(axis=(0, 1)) / pixels
+        variances, components = np.linalg.eigh(self.products / pixels - np.outer(mean, mean))
+        # A component's sign is arbitrary: its largest entry is made positive, whatever eigh returns.
+        components *= np.sign(components[np.abs(components).argmax(axis=0), range(3)])
+        mean_image = self.pixel_sums.transpose(2, 0, 1) / self.images  # (3, size, size)
+        return Statistics(
+            mean_image=np.ascontiguousarray(mean_image, dtype=np.float32),
+            components=components.astype(np.float32),
+            deviations=np.sqrt(np.maximum(variances, 0)).astype(np.float32),
+            images=self.images,
+        )
+
+
 def measure(
     split: Split,
     size: int,
-    limit: int = 10_000,
+    limit: int | None = None,
     workers: int = 2,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    max_bad: float = 0.01,
+    on_bad: Callable[[str, str], None] | None = None,
 ) -> Statistics:
-    """Measure `limit` images of the split (chosen by the seed; all if there are fewer), cut to size x size.
+    """Measure the images of the split, cut to size x size: all of them, or `limit` images that the seed chooses.
 
-    All sums are of integers and exact, so the result does not depend on `workers`. `progress(done, total)` is
-    called as images are finished. Raises DataError that names an image that cannot be read.
+    The result does not depend on `workers`. `progress(done, total)` is called as images are finished. An image that
+    cannot be read is left out and reported to `on_bad`, and DataError ends the work when their share of the images
+    to be measured passes `max_bad`, as BadImages has it.
     """
-    if len(split) == 0 or limit < 1 or workers < 1:
-        raise ValueError(
-            f"measure: expected images, limit and workers >= 1, got {len(split)}, {limit} and {workers}"
-        )
+    if len(split) == 0 or workers < 1 or (limit is not None and limit < 1):
+        raise ValueError(f"measure: expected images, limit and workers >= 1, got {len(split)}, {limit} and {workers}")
     chosen = np.sort(stream(seed, "statistics").permutation(len(split))[:limit])
-    chunks = [chosen[first : first + CHUNK] for first in range(0, len(chosen), CHUNK)]
-    pixel_sums = np.zeros((size, size, 3), np.int64)
-    products = np.zeros((3, 3), np.int64)
-    done = 0
-    with ThreadPoolExecutor(workers, "tinynet-statistics") as pool:
-        for chunk, (chunk_sums, chunk_products) in zip(
-            chunks, pool.map(lambda chunk: _sums(split, chunk, size), chunks), strict=True
-        ):
-            pixel_sums += chunk_sums
-            products += chunk_products
-            done += len(chunk)
+    bad = BadImages(split, max_bad, on_bad, total=len(chosen))
+    sums, done = Sums.zero(size), 0
+    pool = ThreadPoolExecutor(workers, "tinynet-statistics")
+    try:
+        chunks = [chosen[first : first + CHUNK] for first in range(0, len(chosen), CHUNK)]
+        for part, failures in pool.map(lambda chunk: _measure_chunk(split, chunk, size), chunks):
+            for index, reason in failures.items():
+                bad.add(index, reason)
+            sums.merge(part)
+            done += part.images + len(failures)
             if progress:
                 progress(done, len(chosen))
-    return _from_sums(pixel_sums, products, len(chosen))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return sums.statistics()
 
 
-def _sums(split: Split, indices: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Over some images: the sum per pixel (size, size, 3), and the sum of each pixel's RGB values times
-    its RGB values (3, 3).
-    """
-    pixel_sums = np.zeros((size, size, 3), np.int64)
-    products = np.zeros((3, 3), np.int64)
-    for index in indices:
-        image = split.load(int(index), size)
-        pixel_sums += image
-        pixels = image.reshape(-1, 3).astype(np.float64)  # (size * size, 3)
-        products += (pixels.T @ pixels).astype(np.int64)  # exact: integers far below 2**53
-    return pixel_sums, products
-
-
-def _from_sums(pixel_sums: np.ndarray, products: np.ndarray, images: int) -> Statistics:
-    size = len(pixel_sums)
-    pixels = images * size * size
-    mean = pixel_sums.sum(axis=(0, 1)) / pixels
-    variances, components = np.linalg.eigh(products / pixels - np.outer(mean, mean))
-    # A component's sign is arbitrary: its largest entry is made positive, whatever eigh returns.
-    components *= np.sign(components[np.abs(components).argmax(axis=0), range(3)])
-    mean_image = pixel_sums.transpose(2, 0, 1) / images  # (3, size, size)
-    return Statistics(
-        mean_image=np.ascontiguousarray(mean_image, dtype=np.float32),
-        components=components.astype(np.float32),
-        deviations=np.sqrt(np.maximum(variances, 0)).astype(np.float32),
-        images=images,
-    )
+def _measure_chunk(split: Split, indices: np.ndarray, size: int) -> tuple[Sums, dict[int, str]]:
+    """The sums over some images, and why each of those that are missing in them cannot be read."""
+    sums, failures = Sums.zero(size), {}
+    for index in indices.tolist():
+        try:
+            sums.add(split.load(index, size))
+        except DataError as error:
+            failures[index] = str(error)
+    return sums, failures
