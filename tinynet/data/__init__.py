@@ -4,7 +4,8 @@ All of it runs on the host, with NumPy and Pillow, but for the last step, Prepar
 """
 
 from tinynet.data.bad_images import BadImages
-from tinynet.data.dataset import Dataset, Split
+from tinynet.data.class_names import class_names
+from tinynet.data.dataset import Dataset, ImageSplit, Split, Store
 from tinynet.data.errors import DataError
 from tinynet.data.folders import FolderSplit
 from tinynet.data.layouts import open_dataset
@@ -21,11 +22,14 @@ __all__ = [
     "DataError",
     "Dataset",
     "FolderSplit",
+    "ImageSplit",
     "Loader",
     "Prepare",
     "Split",
     "Statistics",
+    "Store",
     "Sums",
+    "class_names",
     "colour_shift",
     "crops",
     "decode",

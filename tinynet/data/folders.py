@@ -1,17 +1,39 @@
-"""Images in folders, one per class, as ImageNet is mostly unpacked. Which folders: that is known to layouts.py."""
+"""Images as files in folders, one folder per class or all in one, and what is in a folder at all.
+
+Which folders: that is known to layouts.py. Labels of images without class folders are in validation_labels.py.
+"""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from tinynet.data.dataset import ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
-from tinynet.data.preprocessing import decode
+from tinynet.data.names import PackedNames
+from tinynet.data.validation_labels import folder_and_parents, validation_labels
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
+STANDARD_NAME = re.compile(r"ILSVRC2012_val_\d{8}")
 
 
-class FolderSplit:
+class FolderStore:
+    """Image files below one folder, by their paths relative to it."""
+
+    def __init__(self, folder: Path, names: PackedNames):
+        self._folder, self._names = str(folder), names
+
+    def name(self, position: int) -> str:
+        return os.path.join(self._folder, self._names[position])
+
+    def read(self, position: int) -> bytes:
+        with open(self.name(position), "rb", buffering=0) as file:
+            return file.read()
+
+
+class FolderSplit(ImageSplit):
     """The images of one folder with a folder per class.
 
     `classes` are the class folders sorted by name, and a label is a class's position there; given `classes`
@@ -19,45 +41,76 @@ class FolderSplit:
     JPEG or PNG by name are ignored.
     """
 
-    def __init__(self, folder: str | Path, classes: tuple[str, ...] | None = None):
+    def __init__(
+        self, folder: str | Path, classes: tuple[str, ...] | None = None, progress: ProgressCallback | None = None
+    ):
         folder = Path(folder)
-        found = [entry.name for entry in entries(folder) if entry.is_dir()]
+        inside = entries(folder)
+        found = [entry.name for entry in inside if entry.is_dir()]
         if not found:
             raise DataError(f"{folder}: looked for a folder per class, found {listing(folder)}")
-        unknown = [] if classes is None else sorted(set(found) - set(classes))
-        if unknown:
-            raise DataError(
-                f"{folder}: {len(unknown)} of {len(found)} classes are not among the {len(classes)} of the "
-                f"training set: {_shortened(unknown)}"
-            )
-        self.classes = tuple(found) if classes is None else classes
-        self.paths: list[str] = []
-        labels, empty = [], []
-        for name in found:
-            images = [entry.path for entry in entries(folder / name) if _is_image(entry)]
-            if not images:
-                empty.append(name)
-            self.paths += images
-            labels += [self.classes.index(name)] * len(images)
-        if empty:
-            raise DataError(
-                f"{folder}: {len(empty)} of {len(found)} classes have no image "
-                f"({', '.join(IMAGE_SUFFIXES)}): {_shortened(empty)}"
-            )
-        self.labels = np.array(labels, dtype=np.int64)
+        _refuse_half_sorted(folder, found, [entry.name for entry in inside])
+        counts: list[int] = []
 
-    def __len__(self) -> int:
-        return len(self.paths)
+        def paths():
+            for done, name in enumerate(found, start=1):
+                images = [f"{name}/{entry.name}" for entry in entries(folder / name) if is_image(entry)]
+                counts.append(len(images))
+                yield from images
+                if progress:
+                    progress(done, len(found))
 
-    def name(self, index: int) -> str:
-        """What to call the image in a message: its path."""
-        return self.paths[index]
+        store = FolderStore(folder, PackedNames(paths()))
+        classes = tuple(found) if classes is None else classes
+        super().__init__(store, labels_of_groups(folder, found, counts, classes), classes)  # sorted as they were found
 
-    def load(self, index: int, size: int) -> np.ndarray:
-        """The image as uint8 (size, size, 3), decoded, in RGB, cut as in the paper; DataError names a file
-        that cannot be read.
-        """
-        return decode(self.paths[index], size)
+
+def flat_folder_split(folder: Path, classes: tuple[str, ...], progress: ProgressCallback | None = None) -> ImageSplit:
+    """The validation images of one folder without class folders; validation_labels finds their labels."""
+    names = PackedNames(entry.name for entry in entries(folder) if is_image(entry))
+    labels = validation_labels(str(folder), names, classes, folder_and_parents(folder))
+    return ImageSplit(FolderStore(folder, names), labels, classes, names)
+
+
+def labels_of_groups(
+    where: str | Path, found: Sequence[str], counts: Sequence[int], classes: tuple[str, ...]
+) -> np.ndarray:
+    """A label per image, int64, for groups of images (folders, archives) that are named for their classes.
+
+    found: the groups' names, sorted. counts: each one's images. DataError for a class that is not among `classes` or
+    has no image.
+    """
+    positions = {name: position for position, name in enumerate(classes)}
+    unknown = [name for name in found if name not in positions]
+    if unknown:
+        raise DataError(
+            f"{where}: {len(unknown)} of {len(found)} classes are not among the {len(classes)} of the "
+            f"training set: {shortened(unknown)}"
+        )
+    empty = [name for name, count in zip(found, counts, strict=True) if not count]
+    if empty:
+        raise DataError(
+            f"{where}: {len(empty)} of {len(found)} classes have no image "
+            f"({', '.join(IMAGE_SUFFIXES)}): {shortened(empty)}"
+        )
+    return np.repeat(np.array([positions[name] for name in found], np.int64), counts)
+
+
+def _refuse_half_sorted(folder: Path, classes: list[str], names: list[str]) -> None:
+    """What an interrupted unpacking leaves behind would otherwise be a smaller data set without a sign."""
+    unpacked = set(classes)
+    packed = [name for name in names if is_class_archive(name) and name[:-4] not in unpacked]
+    if packed:
+        raise DataError(
+            f"{folder}: {len(classes)} class folders and {len(packed)} archives of further classes: unpack these too, "
+            f"or remove the folders and tinynet reads the archives: {shortened(packed)}"
+        )
+    loose = [name for name in names if STANDARD_NAME.match(name)]
+    if loose:
+        raise DataError(
+            f"{folder}: {len(classes)} class folders and {len(loose)} validation images beside them: sort the rest "
+            f"into the folders, or put all of them back into one folder: {shortened(loose)}"
+        )
 
 
 def entries(folder: Path) -> list[os.DirEntry]:
@@ -74,15 +127,20 @@ def entries(folder: Path) -> list[os.DirEntry]:
     return sorted(visible, key=lambda entry: entry.name)
 
 
-def _is_image(entry: os.DirEntry) -> bool:
+def is_image(entry: os.DirEntry) -> bool:
     return entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
+
+
+def is_class_archive(name: str) -> bool:
+    """n01440764.tar, as ILSVRC2012_img_train.tar has one for each class."""
+    return re.fullmatch(r"n\d{8}\.tar", name) is not None
 
 
 def listing(folder: Path) -> str:
     names = [entry.name + "/" * entry.is_dir() for entry in entries(folder)]
-    return _shortened(names) if names else "an empty folder"
+    return shortened(names) if names else "an empty folder"
 
 
-def _shortened(names: list[str], limit: int = 8) -> str:
+def shortened(names: Sequence[str], limit: int = 8) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

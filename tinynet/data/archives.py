@@ -1,0 +1,108 @@
+"""Images inside tar archives, read in place: the training set's tar of tars, the validation set's, webdataset's shards.
+
+Where each image lies in its archive is found once and kept; that is in archive_index.py.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tinynet.data.archive_index import ArchiveIndex, index_archives
+from tinynet.data.dataset import ImageSplit, ProgressCallback
+from tinynet.data.errors import DataError
+from tinynet.data.folders import labels_of_groups
+from tinynet.data.integer_labels import check_integer_labels, classes_of_integer_labels
+from tinynet.data.validation_labels import folder_and_parents, validation_labels
+
+
+class ArchiveStore:
+    """Members of tar archives. Each read opens its archive: that is little beside decoding an image, and leaves nothing
+    that threads or processes would share.
+    """
+
+    def __init__(self, archives: Sequence[Path], index: ArchiveIndex):
+        self._archives, self._index = [str(archive) for archive in archives], index
+
+    def name(self, position: int) -> str:
+        return f"{self._archives[self._index.archive[position]]}/{self._index.names[position]}"
+
+    def read(self, position: int) -> bytes:
+        index, size = self._index, int(self._index.size[position])
+        with open(self._archives[index.archive[position]], "rb", buffering=0) as file:
+            file.seek(int(index.offset[position]))
+            content = file.read(size)
+        if len(content) < size:
+            raise DataError(f"{self.name(position)}: the archive is shorter than when it was indexed")
+        return content
+
+
+def class_archives_split(
+    archives: Sequence[Path], classes: tuple[str, ...] | None = None, progress: ProgressCallback | None = None
+) -> ImageSplit:
+    """Images of n01440764.tar and so on: each archive is a class."""
+    index = index_archives(archives, progress)
+    found = [archive.stem for archive in archives]
+    return _split_of_groups(archives, index, found, index.archive, classes)
+
+
+def nested_archive_split(
+    archive: Path, classes: tuple[str, ...] | None = None, progress: ProgressCallback | None = None
+) -> ImageSplit:
+    """Images of ILSVRC2012_img_train.tar, a tar of tars: each inner one is a class."""
+    index = index_archives([archive], progress)
+    inner = [name.split(".tar/", 1)[0] if ".tar/" in name else "" for name in index.names]
+    if not inner or "" in inner:
+        raise DataError(
+            f"{archive}: expected an archive of archives, one per class (n01440764.tar, ...), found "
+            f"{inner.count('')} images outside of such"
+        )
+    found = sorted(set(inner))
+    positions = {name: position for position, name in enumerate(found)}
+    group = np.fromiter((positions[name] for name in inner), np.int64, len(inner))
+    return _split_of_groups([archive], index, found, group, classes)
+
+
+def flat_archive_split(
+    archive: Path, classes: tuple[str, ...], progress: ProgressCallback | None = None
+) -> ImageSplit:
+    """Images of ILSVRC2012_img_val.tar; validation_labels finds their labels."""
+    index = index_archives([archive], progress)
+    if not len(index.names):
+        raise DataError(f"{archive}: expected images (.jpeg, .jpg, .png), found none")
+    labels = validation_labels(str(archive), index.names, classes, folder_and_parents(archive.parent))
+    return ImageSplit(ArchiveStore([archive], index), labels, classes, _file_names(index))
+
+
+def webdataset_split(
+    archives: Sequence[Path], classes: tuple[str, ...] | None = None, progress: ProgressCallback | None = None
+) -> ImageSplit:
+    """Images of webdataset's shards: key.jpg with its label in key.cls, an integer."""
+    index, where = index_archives(archives, progress), str(archives[0].parent)
+    unlabelled = np.flatnonzero(index.label < 0)
+    if len(unlabelled) or not len(index.label):
+        store = ArchiveStore(archives, index)
+        raise DataError(
+            f"{where}: {len(unlabelled)} of {len(index.label)} images of {len(archives)} archives have no .cls file "
+            f"with a label beside them: {', '.join(store.name(position) for position in unlabelled[:4].tolist())}"
+        )
+    if classes is None:
+        classes = classes_of_integer_labels(where, index.label, index.names, None)
+    else:
+        check_integer_labels(where, index.label, index.names, classes)
+    return ImageSplit(ArchiveStore(archives, index), index.label, classes, _file_names(index))
+
+
+def _split_of_groups(
+    archives: Sequence[Path], index: ArchiveIndex, found: list[str], group: np.ndarray, classes: tuple[str, ...] | None
+) -> ImageSplit:
+    """group: for each image, the position of its class in `found`, which is sorted."""
+    classes = tuple(found) if classes is None else classes
+    counts = np.bincount(group, minlength=len(found))
+    labels = np.empty(len(group), np.int64)
+    labels[np.argsort(group, kind="stable")] = labels_of_groups(archives[0].parent, found, counts.tolist(), classes)
+    return ImageSplit(ArchiveStore(archives, index), labels, classes, _file_names(index))
+
+
+def _file_names(index: ArchiveIndex) -> Iterator[str]:
+    return (name.rsplit("/", 1)[-1] for name in index.names)

@@ -1,0 +1,146 @@
+"""Images in parquet files, as Hugging Face's hub keeps data sets: a row per image, with its bytes and its label.
+
+Needs pyarrow. Rows are read in groups of a hundred or more: in their order that is fast, at random it is slow. For
+training, prepare a cache first.
+"""
+
+import json
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from tinynet.data.dataset import ImageSplit, ProgressCallback
+from tinynet.data.errors import DataError
+from tinynet.data.folders import shortened
+from tinynet.data.integer_labels import check_integer_labels, classes_of_integer_labels
+from tinynet.data.names import PackedNames
+
+EXPECTED = "the columns image (with bytes and path) and label (an integer)"
+
+
+class ParquetStore:
+    """The column image.bytes of parquet files. Each thread keeps the row group that it read last."""
+
+    def __init__(self, files: Sequence[Path], names: PackedNames, groups: np.ndarray):
+        """groups: int64 (row groups, 3): its file, its number there, and the rows up to its end in all."""
+        self._files, self._names, self._groups = [str(file) for file in files], names, groups
+        self._last = threading.local()
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_last": None}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state | {"_last": threading.local()}
+
+    def name(self, position: int) -> str:
+        group = self._group_of(position)
+        return f"{self._files[self._groups[group, 0]]}/{self._names[position]}"
+
+    def read(self, position: int) -> bytes:
+        group = self._group_of(position)
+        if getattr(self._last, "group", None) != group:
+            file, number, _ = self._groups[group].tolist()
+            with _opened(self._files[file]) as parquet:
+                table = parquet.read_row_group(number, columns=["image.bytes"], use_threads=False)
+            self._last.group, self._last.images = group, table["image"].combine_chunks().field("bytes")
+        images = self._last.images
+        content = images[position - int(self._groups[group, 2]) + len(images)].as_py()
+        if content is None:
+            raise DataError(f"{self.name(position)}: the row has no image bytes")
+        return content
+
+    def _group_of(self, position: int) -> int:
+        return int(np.searchsorted(self._groups[:, 2], position, side="right"))
+
+
+def parquet_split(
+    files: Sequence[Path], classes: tuple[str, ...] | None = None, progress: ProgressCallback | None = None
+) -> ImageSplit:
+    """The images of parquet files with the columns image.bytes and label, in the files' order.
+
+    Labels are 0 to N - 1; integer_labels finds what they stand for, or checks them against `classes`.
+    """
+    _refuse_missing(files)
+    labels, groups, label_names = [], [], None
+
+    def names():
+        nonlocal label_names
+        rows = 0
+        for number, file in enumerate(files):
+            with _opened(file) as parquet:
+                label_names = label_names or _label_names(parquet)
+                for group in range(parquet.num_row_groups):
+                    rows += parquet.metadata.row_group(group).num_rows
+                    groups.append((number, group, rows))
+                told, paths = _labels_and_paths(file, parquet)
+            labels.append(told)
+            yield from (path or f"row {row}" for row, path in enumerate(paths))
+            if progress:
+                progress(number + 1, len(files))
+
+    packed, where = PackedNames(names()), str(files[0].parent)
+    if not len(packed):
+        raise DataError(f"{where}: no rows in {shortened([file.name for file in files])}")
+    store, all_labels = ParquetStore(files, packed, np.array(groups, np.int64)), np.concatenate(labels)
+    if classes is None:
+        classes = classes_of_integer_labels(where, all_labels, packed, label_names)
+    else:
+        check_integer_labels(where, all_labels, packed, classes)
+    return ImageSplit(store, all_labels, classes)
+
+
+@contextmanager
+def _opened(file: str | Path):
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DataError(f"{file}: reading parquet files needs pyarrow: pip install pyarrow") from error
+    try:
+        with pyarrow.parquet.ParquetFile(file) as parquet:
+            yield parquet
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{file}: broken, or no parquet file: {error}") from error
+
+
+def _labels_and_paths(file: Path, parquet) -> tuple[np.ndarray, list[str | None]]:
+    """Of all rows of one file: labels int64 (rows,), and image.path where there is one."""
+    import pyarrow
+
+    schema = parquet.schema_arrow
+    image = schema.field("image").type if "image" in schema.names else None
+    fields = [field.name for field in image] if image and pyarrow.types.is_struct(image) else []
+    if "bytes" not in fields or "label" not in schema.names or not pyarrow.types.is_integer(schema.field("label").type):
+        found = ", ".join(f"{field.name}: {field.type}" for field in schema)
+        raise DataError(f"{file}: expected {EXPECTED}, found {found}")
+    table = parquet.read(columns=["label", *(["image.path"] if "path" in fields else [])], use_threads=False)
+    if table["label"].null_count:
+        raise DataError(f"{file}: {table['label'].null_count} rows have no label")
+    paths = table["image"].combine_chunks().field("path").to_pylist() if "path" in fields else [None] * len(table)
+    return table["label"].to_numpy().astype(np.int64), paths
+
+
+def _label_names(parquet) -> tuple[str, ...] | None:
+    """The labels' names that Hugging Face's datasets library writes into the schema; None where there are none."""
+    metadata = (parquet.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        return tuple(json.loads(metadata)["info"]["features"]["label"]["names"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _refuse_missing(files: Sequence[Path]) -> None:
+    """train-00000-of-00294.parquet tells how many there are: an interrupted download would be a smaller data set."""
+    present = defaultdict(set)
+    for file in files:
+        if numbered := re.fullmatch(r"(.*)-(\d{5})-of-(\d{5})\.parquet", file.name):
+            present[numbered[1], int(numbered[3])].add(int(numbered[2]))
+    for (name, count), numbers in present.items():
+        missing = [f"{name}-{number:05d}-of-{count:05d}.parquet" for number in range(count) if number not in numbers]
+        if missing:
+            raise DataError(f"{files[0].parent}: {len(missing)} of {count} files are missing: {shortened(missing)}")
