@@ -32,7 +32,7 @@ def test_classes_are_sorted_and_labels_are_their_positions(root):
         "dog",
     )
     assert data.train.labels.tolist() == [0, 0, 1, 2] and data.train.labels.dtype == np.int64
-    assert [path.removeprefix(str(root / "train")) for path in data.train.paths] == [
+    assert [data.train.name(i).removeprefix(str(root / "train")) for i in range(4)] == [
         "/ant/a.jpg",
         "/ant/b.jpg",
         "/cat/1.png",
@@ -89,16 +89,43 @@ def test_errors_about_folders(tmp_path, root):
     (tmp_path / "empty").mkdir()
     with raises("found an empty folder"):
         open_dataset(tmp_path / "empty")
-    with raises("looked for the folders train and val (or valid, or validation)"):
-        open_dataset(root / "train")
-    with raises("found cat/, dog/"):
-        open_dataset(root / "train")
+    for half in ("train", "val"):
+        with raises(f"{half}: no training and validation images found. Looked here and in ILSVRC/Data/CLS-LOC"):
+            open_dataset(root / half)
+        with raises("found cat/, dog/\nThis looks like one half of a data set: try the folder above it"):
+            open_dataset(root / half)
     (root / "val").rename(root / "test")
+    with raises("no validation images found (training images were found)"):
+        open_dataset(root)
+    with raises("  validation: val/<class>/*.JPEG (or valid/, or validation/)"):
+        open_dataset(root)
     with raises("found empty/, file, test/, train/"):
         open_dataset(root)
     (root / "test").rename(root / "val")
     (root / "train").rename(root / "training")
+    with raises("no training images found (validation images were found)"):
+        open_dataset(root)
     with raises("found empty/, file, training/, val/"):
+        open_dataset(root)
+
+
+def test_errors_about_folders_that_cannot_be_read(root, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with raises("train: cannot be listed: [Errno 13] Permission denied"):
+        open_dataset(root)
+
+
+def test_an_interrupted_unpacking_is_no_smaller_data_set(root):
+    (root / "train" / "n01440764.tar").write_bytes(b"x")
+    with raises("train: 2 class folders and 1 archives of further classes: unpack these too"):
+        open_dataset(root)
+    write_image(root / "train" / "n01440764" / "1.png")
+    assert open_dataset(root).classes == ("cat", "dog", "n01440764")  # an archive that was unpacked does no harm
+    write_image(root / "val" / "ILSVRC2012_val_00000001.JPEG")
+    with raises("val: 2 class folders and 1 validation images beside them"):
         open_dataset(root)
 
 

