@@ -1,36 +1,163 @@
-"""Evaluation of a trained network, as published: loss, top-1 and top-5 errors, averaged over the views of an image."""
+"""Evaluation as published: errors over the mean softmax of an image's views, of one network or of several.
+
+How images are cut into views is the loader's business; errors are counted in metrics.py.
+"""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from tinynet.backend import to_device, to_host
-from tinynet.data import Loader, Prepare
+from tinynet.data import DataError, Loader, Prepare, Split
 from tinynet.training.loop import EpochState, NonFiniteLossError, prepared
-from tinynet.training.metrics import ranks
+from tinynet.training.metrics import ClassErrors, Running, class_errors, ranks
+from tinynet.training.trained import Trained
+
+Report = Callable[[EpochState], None]
 
 
-def evaluate(
-    net,
-    loader: Loader,
-    prepare: Prepare,
-    report: Callable[[EpochState], None] = lambda state: None,
-) -> EpochState:
-    """Loss and errors over all images of the loader, from the mean softmax over its views (paper, section 4.1)."""
+def evaluate(net, loader: Loader, prepare: Prepare, report: Report = lambda state: None) -> EpochState:
+    """Loss and errors over all images of the loader, from the mean softmax over its views (paper, section 4.1).
+
+    Images that the loader skips do not count. NonFiniteLossError where the loss is not a finite number.
+    """
     state = EpochState()
-    for batch, x in prepared(loader.epoch(), prepare, state):
+    for _ in _answers(net, loader, prepare, report, state):
+        pass
+    return state
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says of the N images that could be read, in the split's order."""
+
+    probabilities: np.ndarray  # (N, classes) float32, the mean of the softmax over the views
+    labels: np.ndarray  # (N,) int64
+    indices: np.ndarray  # (N,) int64, the images' positions in the split
+
+
+def predict(net, loader: Loader, prepare: Prepare, report: Report = lambda state: None) -> Predictions:
+    """The probabilities of all images of the loader that can be read; its views are not "random"."""
+    sums = _Sums(loader.split)
+    sums.add(net, loader, prepare, report)
+    return sums.mean()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors in percent and the mean loss of one or more networks over a split's images, and the same by class."""
+
+    top1_error: float
+    top5_error: float
+    loss: float
+    images: int
+    skipped: int  # images that could not be read
+    networks: int
+    classes: list[ClassErrors]
+
+
+def evaluate_networks(
+    networks: Iterable[Trained],
+    split: Split,
+    views: str = "ten",
+    batch_size: int = 16,
+    workers: int = 2,
+    report: Report = lambda state: None,
+) -> Evaluation:
+    """The mean of several networks' answers, as the paper's 5 and 7 networks (section 6, table 2); one will do.
+
+    Averaged is the softmax, over the views of an image and over the networks, each with its own crop, mean image and
+    pixel scale. An image counts when every network could read it. `networks` may be lazy, as in
+    map(load_trained, paths): then one is in memory at a time. batch_size: images, each in all its views.
+
+    ValueError without networks; DataError when a network's classes are not the split's, or no image can be read.
+    """
+    sums = _Sums(split)
+    names = None
+    for trained in networks:
+        if tuple(trained.settings["classes"]) != tuple(split.classes):
+            raise DataError(
+                f"{trained.path}: was trained on other classes than the images': {_some(trained.settings['classes'])};"
+                f" expected {_some(split.classes)}"
+            )
+        size, crop = trained.settings["resize"], trained.settings["crop"]
+        loader = Loader(split, batch_size, size, crop, views, workers=workers)
+        sums.add(trained.net, loader, trained.prepare(), report)
+        names = names or trained.settings.get("names", split.classes)
+        del trained  # or it would stay while the next one is loaded
+    if not sums.networks:
+        raise ValueError("evaluate_networks: expected one or more networks, got none")
+    return _evaluation(sums, names)
+
+
+def _evaluation(sums: "_Sums", names: list[str]) -> Evaluation:
+    predictions, split = sums.mean(), sums.split
+    probabilities, labels = predictions.probabilities, predictions.labels
+    if not len(labels):
+        raise DataError(f"evaluate_networks: none of the {len(split)} images could be read")
+    found = ranks(to_device(probabilities), labels)
+    right = probabilities[np.arange(len(labels)), labels]
+    total = Running()
+    total.add(_mean_loss(right), found)
+    classes = class_errors(found, probabilities.argmax(axis=1), labels, split.classes, names)
+    skipped = len(split) - len(labels)
+    return Evaluation(total.top1_error, total.top5_error, total.loss, total.images, skipped, sums.networks, classes)
+
+
+class _Sums:
+    """The probabilities of every image of a split, summed over networks: images x classes x 4 bytes, 200 MB for
+    ImageNet's validation set.
+    """
+
+    def __init__(self, split: Split):
+        self.split, self.networks = split, 0
+        self._sums = np.zeros((len(split), len(split.classes)), np.float32)
+        self._counts = np.zeros(len(split), np.int64)  # how many networks could read the image
+
+    def add(self, net, loader: Loader, prepare: Prepare, report: Report) -> None:
+        self.networks += 1
+        for indices, probabilities in _answers(net, loader, prepare, report, EpochState()):
+            self._sums[indices] += probabilities
+            self._counts[indices] += 1
+
+    def mean(self) -> Predictions:
+        indices = np.flatnonzero(self._counts == self.networks)
+        probabilities = self._sums if len(indices) == len(self._sums) else self._sums[indices]
+        probabilities /= self.networks  # which ends the sums
+        return Predictions(probabilities, self.split.labels[indices], indices)
+
+
+def _answers(
+    net, loader: Loader, prepare: Prepare, report: Report, state: EpochState
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(indices, probabilities float32 (N, classes)) of each batch, counted in the state.
+
+    Errors are those of the float32 values, so that they are the same whether the values are kept or not.
+    """
+    batches = (batch for batch in loader.epoch() if len(batch.labels))  # no image of a batch may be readable
+    for batch, x in prepared(batches, prepare, state):
         probabilities = _softmax(to_host(net.forward(x)).astype(np.float64))
         probabilities = probabilities.reshape(len(batch.labels), batch.views, -1).mean(axis=1)  # (N, classes)
-        right = probabilities[np.arange(len(batch.labels)), batch.labels]
-        value = float(-np.log(np.maximum(right, 1e-300)).mean())
+        value = _mean_loss(probabilities[np.arange(len(batch.labels)), batch.labels])
         if not math.isfinite(value):
             raise NonFiniteLossError(f"evaluation, batch {state.batches + 1} of {len(loader)}: the loss is {value}")
+        probabilities = probabilities.astype(np.float32)
         state.add(value, ranks(to_device(probabilities), batch.labels))
+        yield batch.indices, probabilities
         report(state)
-    return state
+
+
+def _mean_loss(right: np.ndarray) -> float:
+    """The mean of -log of the right classes' probabilities; of 0, of which there is no logarithm, it is 690."""
+    return float(-np.log(np.maximum(right.astype(np.float64), 1e-300)).mean())
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _some(classes) -> str:
+    return f"{', '.join(classes[:3])}{', ...' * (len(classes) > 3)} ({len(classes)})"

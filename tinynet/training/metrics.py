@@ -1,6 +1,9 @@
-"""Top-1 and top-5 errors, and their running means over an epoch."""
+"""Top-1 and top-5 errors: of a batch, their running means over an epoch, and class by class."""
 
+import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -48,3 +51,56 @@ class Running:
     @property
     def top5_error(self) -> float:
         return 100 * self.top5_misses / max(1, self.images)
+
+
+@dataclass(frozen=True)
+class ClassErrors:
+    """One class's errors in percent, and the wrong answer that its images got most often, with how many got it.
+
+    A class without images has no errors, and one without mistakes no wrong answer: None.
+    """
+
+    label: str
+    name: str
+    images: int
+    top1_error: float | None
+    top5_error: float | None
+    wrong_answer: str | None
+    times: int
+
+
+def class_errors(
+    ranks: np.ndarray, answers: np.ndarray, labels: np.ndarray, classes: Sequence[str], names: Sequence[str]
+) -> list[ClassErrors]:
+    """The errors of each class, in the order of the labels.
+
+    ranks: of the right class, as `ranks` gives them; answers: the most probable class; labels: all (N,) integers.
+    """
+    count = len(classes)
+    images = np.bincount(labels, minlength=count)
+    top1 = np.bincount(labels[ranks >= 1], minlength=count)
+    top5 = np.bincount(labels[ranks >= 5], minlength=count)
+    confusions = np.bincount(labels * count + answers, minlength=count * count).reshape(count, count)
+    np.fill_diagonal(confusions, 0)
+    table = []
+    for label in range(count):
+        wrong = int(confusions[label].argmax())  # of equal ones the first
+        times = int(confusions[label, wrong])
+        top1_error, top5_error = (
+            100 * int(misses[label]) / int(images[label]) if images[label] else None for misses in (top1, top5)
+        )
+        answer = names[wrong] if times else None
+        table.append(
+            ClassErrors(classes[label], names[label], int(images[label]), top1_error, top5_error, answer, times)
+        )
+    return table
+
+
+def write_class_table(path: str | Path, table: Sequence[ClassErrors]) -> None:
+    """The classes' errors as CSV, a row each, errors in percent; what there is not is left empty."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["class", "name", "images", "top1_error", "top5_error", "most_frequent_wrong_answer", "times"])
+        for row in table:
+            errors = ["" if error is None else f"{error:.2f}" for error in (row.top1_error, row.top5_error)]
+            writer.writerow([row.label, row.name, row.images, *errors, row.wrong_answer or "", row.times])
