@@ -5,6 +5,7 @@ import sys
 
 from tinynet import BackendError, CheckpointError
 from tinynet.data import DataError
+from tinynet.training.pictures import draw_pictures
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -12,7 +13,8 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def plot(args: argparse.Namespace) -> None:
-    raise NotImplementedError
+    for sentence in draw_pictures(args.run_folder, args.data, args.out, args.images, args.seed):
+        print(sentence, flush=True)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -23,6 +25,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     command.set_defaults(run=prepare)
 
     command = commands.add_parser("plot", help="pictures of a run: learning curves, filters, test images and guesses")
+    add = command.add_argument
+    add("run_folder", metavar="RUN", help="the folder of a run: finished, interrupted or under way")
+    add("--data", metavar="PATH", help="the data set (default: where the run found it)")
+    add("--out", metavar="DIR", help="where the pictures go (default: RUN)")
+    add("--images", type=int, default=8, metavar="N", help="test images on the page of guesses (default: 8)")
+    add("--seed", type=int, default=0, help="chooses the images (default: 0)")
     command.set_defaults(run=plot)
     return parser.parse_args(arguments)
 
@@ -33,7 +41,7 @@ def main() -> None:
         args.run(args)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted.")
-    except (BackendError, CheckpointError, DataError, OSError, ValueError) as error:
+    except (BackendError, CheckpointError, DataError, ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -1,10 +1,12 @@
-"""Pictures of a run: learning curves and the kernels of the first layer.
+"""Pictures: learning curves, the kernels of the first layer, images with a network's guesses, nearest images.
 
-They need matplotlib: pip install 'tinynet[plots]'. Figures are made without pyplot, so that a user's settings stay.
+How each is drawn; training/pictures.py draws them of a run. They need matplotlib: pip install 'tinynet[plots]'.
+Figures are made without pyplot, so that a user's settings stay.
 """
 
 import itertools
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,44 +14,73 @@ import numpy as np
 
 from tinynet.backend import to_host
 
+DPI = 120
+RIGHT, WRONG = "#f29a8e", "#a9c8e6"  # bars under black text
+IMAGE, LABEL, BAR, GAP = 1.9, 0.3, 0.21, 0.18  # inches of a page: an image's side, a label's, a bar's height, between
+
+
+def check_matplotlib() -> None:
+    """ImportError that says what to install, where matplotlib is missing."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"pictures need matplotlib: pip install 'tinynet[plots]' ({error})") from error
+
 
 def learning_curves(history: Sequence[dict], path: str | Path, title: str = "") -> None:
     """Loss and errors per epoch, training and validation, as a PNG. history: the records of a run's log."""
     figure = _figure(10, 4)
     axes = figure.subplots(1, 2)
     epochs = [record["epoch"] for record in history]
-    for axis, quantity, label in zip(axes, ("loss", "top1_error"), ("loss", "top-1 error (%)"), strict=True):
-        for part, colour in (("train", "tab:blue"), ("validation", "tab:orange")):
-            values = [record[part][quantity] for record in history]
-            axis.plot(epochs, values, color=colour, marker="." if len(epochs) < 60 else None, label=part)
+    marker = "." if len(epochs) < 60 else None
+    for part, colour in (("train", "tab:blue"), ("validation", "tab:orange")):
+        for axis, quantity, line, label in (
+            (axes[0], "loss", "-", part),
+            (axes[1], "top1_error", "-", f"{part}, top-1"),
+            (axes[1], "top5_error", "--", f"{part}, top-5"),
+        ):
+            values = [record[part].get(quantity) for record in history]
+            if quantity == "top5_error" and not any(values):  # of five classes or fewer there is none
+                continue
+            values = [math.nan if value is None else value for value in values]
+            axis.plot(epochs, values, line, color=colour, marker=marker, label=label)
+    for axis, label in zip(axes, ("loss", "error (%)"), strict=True):
         for previous, record in itertools.pairwise(history):
             if record["lr"] != previous["lr"]:
                 axis.axvline(record["epoch"] - 0.5, color="0.7", linestyle=":", linewidth=1)
-        axis.set(xlabel="epoch", ylabel=label, ylim=(0, None))
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.set(xlabel="epoch", ylabel=label, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+        axis.update_datalim([(epochs[0], 0)])  # or a single epoch's points would lie on the frame
+        axis.autoscale_view()
+        axis.set_ylim(bottom=0)
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axis.grid(alpha=0.3)
     if any(record["lr"] != history[0]["lr"] for record in history):
         axes[0].plot([], [], color="0.7", linestyle=":", linewidth=1, label="learning rate divided")
-    axes[0].legend()
+    for axis in axes:
+        axis.legend(fontsize="small")
     if title:
-        figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+        figure.suptitle(title, parse_math=False)
+    figure.savefig(path, dpi=DPI)
 
 
-def filters(weight, path: str | Path, towers: int = 1, columns: int = 8) -> None:
-    """The kernels of a first layer, weight (K, 3, kh, kw), as a PNG, the towers side by side (figure 3 of the paper).
+def filters(weight, path: str | Path, towers: int = 1, columns: int = 16) -> None:
+    """The kernels of a first layer, weight (K, 3 or 1, kh, kw), as a PNG, tower under tower (figure 3 of the paper).
 
     Each kernel is scaled by its own largest absolute value: grey is zero.
     """
-    kernels = to_host(weight).astype(np.float64).transpose(0, 2, 3, 1)  # (K, kh, kw, 3)
+    kernels = to_host(weight).astype(np.float64)
+    if kernels.shape[1] not in (1, 3):
+        raise ValueError(f"filters: expected kernels of 3 colours or 1, (K, 3, kh, kw), got {kernels.shape}")
+    kernels = np.broadcast_to(kernels, (len(kernels), 3, *kernels.shape[2:])).transpose(0, 2, 3, 1)  # (K, kh, kw, 3)
     sheets = [_sheet(part, columns) for part in np.array_split(kernels, towers)]
     height, width, _ = sheets[0].shape
-    figure = _figure(5 * towers, 5 * height / width + 0.4)
-    for tower, (axis, sheet) in enumerate(zip(np.atleast_1d(figure.subplots(1, towers)), sheets, strict=True)):
+    inches = min(10, max(3, 0.6 * min(columns, len(kernels) // towers)))
+    figure = _figure(inches, towers * (inches * height / width + 0.35))
+    for tower, (axis, sheet) in enumerate(zip(np.atleast_1d(figure.subplots(towers, 1)), sheets, strict=True)):
         axis.imshow(sheet, interpolation="nearest")
         axis.set_axis_off()
-        axis.set_title(f"conv1, tower {tower}" if towers > 1 else "conv1")
-    figure.savefig(path, dpi=120)
+        axis.set_title(f"conv1, tower {tower}" if towers > 1 else "conv1", fontsize="medium")
+    figure.savefig(path, dpi=DPI)
 
 
 def _sheet(kernels: np.ndarray, columns: int) -> np.ndarray:
@@ -64,8 +95,118 @@ def _sheet(kernels: np.ndarray, columns: int) -> np.ndarray:
     return sheet
 
 
-def _figure(width: float, height: float):
+# ---- pages of images ----
+
+
+def guesses(
+    images: Sequence[np.ndarray],
+    labels: Sequence[int],
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    path: str | Path,
+    title: str = "",
+) -> None:
+    """A page of images, each with its true label and a bar per guess for the five best (figure 4 left of the paper).
+
+    images: (height, width, 3) uint8; labels: the true classes; probabilities: (N, classes); names: of the classes. The
+    bar of the true class has a colour of its own. Names that are too long end in an ellipsis.
+    """
+    bars = min(5, len(names))
+    columns = min(len(images), max(4, math.ceil(math.sqrt(len(images)))))
+    page = _Page(columns, math.ceil(len(images) / columns), IMAGE + LABEL + bars * BAR + GAP, title)
+    for position, (image, label, row) in enumerate(zip(images, labels, probabilities, strict=True)):
+        left, top = page.place(position)
+        page.image(image, left, top, names[label])
+        best = np.argsort(-row, kind="stable")[:bars]
+        axis = page.axes(left, top + IMAGE + LABEL, bars * BAR)
+        axis.barh(range(bars), row[best], 0.84, color=[RIGHT if guess == label else WRONG for guess in best])
+        axis.set(xlim=(0, 1.27), ylim=(bars - 0.5, -0.5), xticks=[], yticks=[])
+        axis.spines[["top", "right", "bottom"]].set_visible(False)
+        for line, guess in enumerate(best):
+            name = _shortened(names[guess], 72 * 0.78 * IMAGE, 8)
+            axis.text(0.02, line, name, fontsize=8, va="center_baseline", parse_math=False)
+            axis.text(
+                1.27, line, f"{100 * row[guess]:.0f} %", fontsize=7, color="0.3", ha="right", va="center_baseline"
+            )
+    page.figure.savefig(path, dpi=DPI)
+
+
+def neighbours(
+    images: Sequence[np.ndarray],
+    labels: Sequence[str],
+    nearest: Sequence[Sequence[np.ndarray]],
+    nearest_labels: Sequence[Sequence[str]],
+    path: str | Path,
+    title: str = "",
+) -> None:
+    """A row for each image: itself, and after a gap the images nearest to it (figure 4 right of the paper)."""
+    page = _Page(1 + len(nearest[0]), len(images), IMAGE + LABEL, title, first_gap=0.3)
+    for row, (image, label, others, other_labels) in enumerate(
+        zip(images, labels, nearest, nearest_labels, strict=True)
+    ):
+        pairs = zip([image, *others], [label, *other_labels], strict=True)
+        for column, (picture, name) in enumerate(pairs):
+            page.image(picture, *page.place(row * page.columns + column), name)
+    page.figure.savefig(path, dpi=DPI)
+
+
+class _Page:
+    """A figure measured in inches from its top left corner: a title, and below it cells in columns and rows."""
+
+    def __init__(self, columns: int, rows: int, cell_height: float, title: str, first_gap: float = 0.0):
+        self.columns, self._cell_height, self._first_gap = columns, cell_height, first_gap
+        width = GAP + columns * (IMAGE + GAP) + first_gap
+        lines = textwrap.wrap(title, max(20, int(12 * (width - 2 * GAP))))
+        self._head = GAP + 0.2 * len(lines) + 0.1 * bool(lines)
+        self.width, self.height = width, self._head + rows * cell_height + GAP
+        self.figure = _figure(self.width, self.height, layout="none")
+        self.figure.text(
+            GAP / width, 1 - GAP / self.height, "\n".join(lines), fontsize=9.5, va="top", linespacing=1.3,
+            parse_math=False,
+        )  # fmt: skip
+
+    def place(self, position: int) -> tuple[float, float]:
+        """Left and top of a cell."""
+        row, column = divmod(position, self.columns)
+        return GAP + column * (IMAGE + GAP) + self._first_gap * (column > 0), self._head + row * self._cell_height
+
+    def axes(self, left: float, top: float, height: float):
+        """Axes of an image's width."""
+        bottom = self.height - top - height
+        return self.figure.add_axes((left / self.width, bottom / self.height, IMAGE / self.width, height / self.height))
+
+    def image(self, image: np.ndarray, left: float, top: float, label: str) -> None:
+        """An image with its label beneath."""
+        axis = self.axes(left, top, IMAGE)
+        axis.imshow(image)
+        axis.set_axis_off()
+        text = _shortened(label, 72 * IMAGE, 9, "bold")
+        axis.text(
+            0.5, -0.5 * LABEL / IMAGE, text, transform=axis.transAxes, fontsize=9, weight="bold", ha="center",
+            va="center", parse_math=False,
+        )  # fmt: skip
+
+
+def _shortened(text: str, width: float, size: float, weight: str = "normal") -> str:
+    """The text, or as much of it as fits into `width` points at this font size, with an ellipsis."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=size, weight=weight)
+
+    def fits(text: str) -> bool:
+        return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] <= width
+
+    text = " ".join(text.split())
+    if fits(text):
+        return text
+    lengths = range(min(len(text), 100), 0, -1)
+    return next((short for length in lengths if fits(short := text[:length].rstrip(" ,") + "…")), "…")
+
+
+def _figure(width: float, height: float, layout: str = "constrained"):
     """An empty figure of this size in inches; ImportError without matplotlib."""
+    check_matplotlib()
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout=layout)

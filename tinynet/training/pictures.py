@@ -1,0 +1,180 @@
+"""The pictures of a run, from what it has left on disk so far; how each is drawn is known to plots.py.
+
+Made of a finished run, of one that was killed, and of one that still goes on.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tinynet import plots
+from tinynet.backend import to_host
+from tinynet.data import DataError, Dataset, Loader, Split, open_dataset
+from tinynet.interchange.weights import CheckpointError
+from tinynet.network import Sequential
+from tinynet.random import stream
+from tinynet.training.evaluation import predict
+from tinynet.training.log import read_log
+from tinynet.training.trained import Trained, load_trained
+
+SEARCHED = 2000  # training images among which the nearest are looked for
+ROWS, NEAREST = 5, 6  # of figure 4 right
+
+
+class Chosen:
+    """Some images of a split, as a split."""
+
+    def __init__(self, split: Split, indices: np.ndarray):
+        self._split, self._indices = split, indices
+        self.classes, self.labels = split.classes, split.labels[indices]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def name(self, index: int) -> str:
+        return self._split.name(int(self._indices[index]))
+
+    def load(self, index: int, size: int) -> np.ndarray:
+        return self._split.load(int(self._indices[index]), size)
+
+
+def draw_pictures(
+    run: str | Path, data: str | Path | None = None, out: str | Path | None = None, images: int = 8, seed: int = 0
+) -> Iterator[str]:
+    """Draws into `out` (default: the run's folder) and yields a sentence for each picture: where it is, or why not.
+
+    learning_curves.png from log.jsonl; conv1_filters.png, guesses.png and neighbours.png from the weights or the newest
+    checkpoint, the last two with images of the data set at `data` (default: where the run found it), chosen by `seed`.
+    Raises ImportError without matplotlib, CheckpointError when `run` is no run's folder, ValueError for images < 1, and
+    DataError at the end when `data` is given and cannot be used.
+    """
+    run = Path(run)
+    out = run if out is None else Path(out)
+    plots.check_matplotlib()
+    if images < 1:
+        raise ValueError(f"expected 1 or more images, got {images}")
+    if not any((run / name).exists() for name in ("run.json", "log.jsonl", "weights.safetensors", "checkpoints")):
+        what = "that is a file" if run.is_file() else "none of them" if run.is_dir() else "no such folder"
+        raise CheckpointError(
+            f"{run}: looked for the folder of a run, with its run.json, log.jsonl, weights.safetensors or checkpoints;"
+            f" found {what}"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    title = run.resolve().name
+    yield _draw_curves(run, out, title)
+    try:
+        trained = load_trained(run)
+    except CheckpointError as error:
+        yield f"No filters and no guesses: {error}"
+        return
+    towers = trained.settings["network"].get("groups", 2)
+    plots.filters(trained.net["conv1"].params["weight"], out / "conv1_filters.png", towers)
+    yield f"{out / 'conv1_filters.png'}: the kernels of conv1 ({_state(trained)})"
+    try:
+        dataset = _dataset(trained, data)
+        yield _draw_guesses(trained, dataset, out, title, images, seed)
+        yield _draw_neighbours(trained, dataset, out, title, seed)
+    except DataError as error:
+        if data is not None:
+            raise
+        yield f"No guesses: {error}. Say where the data set is with --data PATH"
+
+
+def _state(trained: Trained) -> str:
+    """Which weights these are: a checkpoint's, or those of the finished run."""
+    folder = trained.path.parent.name
+    return f"step {int(folder.removeprefix('step-')):,}" if folder.startswith("step-") else "finished"
+
+
+def _dataset(trained: Trained, data: str | Path | None) -> Dataset:
+    root = trained.settings.get("data") if data is None else data
+    if not root:
+        raise DataError(f"{trained.path}: its settings do not say where the images are")
+    dataset = open_dataset(root)
+    if list(dataset.classes) != list(trained.settings["classes"]):
+        raise DataError(f"{root}: has other classes than those that {trained.path} was trained on")
+    return dataset
+
+
+# ---- the pictures ----
+
+
+def _draw_curves(run: Path, out: Path, title: str) -> str:
+    log, path = run / "log.jsonl", out / "learning_curves.png"
+    records = read_log(log) if log.exists() else []
+    history = [record for record in records if record.get("event") == "epoch"]
+    if not history:
+        return f"No learning curves: {log} has no finished epoch yet"
+    plots.learning_curves(history, path, title)
+    return f"{path}: loss and errors of {len(history)} epoch{'s' * (len(history) > 1)}"
+
+
+def _draw_guesses(trained: Trained, dataset: Dataset, out: Path, title: str, images: int, seed: int) -> str:
+    """Figure 4 left of the paper."""
+    path, settings = out / "guesses.png", trained.settings
+    chosen = Chosen(dataset.val, _readable(dataset.val, settings["resize"], images, seed))
+    loader = Loader(chosen, 16, settings["resize"], settings["crop"], "ten", workers=0)
+    predictions = predict(trained.net, loader, trained.prepare())
+    pictures = [chosen.load(int(index), settings["resize"]) for index in predictions.indices]
+    about = (
+        f"{title}, {_state(trained)}: validation images chosen by seed {seed}, each with its true class and the best"
+    )
+    about += " guesses by the mean over ten views, the right one in red"
+    plots.guesses(pictures, predictions.labels, predictions.probabilities, settings["names"], path, about)
+    return f"{path}: {len(pictures)} validation images and the best guesses, by the mean over ten views"
+
+
+def _draw_neighbours(trained: Trained, dataset: Dataset, out: Path, title: str, seed: int) -> str:
+    """Figure 4 right of the paper: nearest are images whose outputs of fc7 have the smallest Euclidean distance."""
+    path, size, names = out / "neighbours.png", trained.settings["resize"], trained.settings["names"]
+    val = Chosen(dataset.val, _readable(dataset.val, size, ROWS, seed))
+    searched = stream(seed, "pictures", "train").permutation(len(dataset.train))[:SEARCHED]
+    train = Chosen(dataset.train, searched)
+    val_indices, val_features = _features(trained, val)
+    train_indices, train_features = _features(trained, train)
+    products = val_features @ train_features.T  # (rows, searched)
+    distances = (train_features**2).sum(axis=1) - 2 * products  # squared, less what is the same in a row
+    nearest = [train_indices[row] for row in np.argsort(distances, axis=1, kind="stable")[:, :NEAREST]]
+    about = f"{title}, {_state(trained)}: validation images, and the nearest by the output of fc7 among"
+    about += f" {len(train):,} training images chosen by seed {seed}"
+    plots.neighbours(
+        [val.load(int(index), size) for index in val_indices],
+        [names[val.labels[index]] for index in val_indices],
+        [[train.load(int(index), size) for index in row] for row in nearest],
+        [[names[train.labels[index]] for index in row] for row in nearest],
+        path,
+        about,
+    )
+    return f"{path}: the nearest of {len(train):,} training images, by the output of fc7"
+
+
+def _readable(split: Split, size: int, count: int, seed: int) -> np.ndarray:
+    """The first `count` images in an order drawn by the seed, or fewer, that can be decoded; DataError if none can."""
+    readable: list[int] = []
+    last = None
+    for index in stream(seed, "pictures").permutation(len(split)):
+        try:
+            split.load(int(index), size)
+        except DataError as error:
+            last = error
+            continue
+        readable.append(index)
+        if len(readable) == count:
+            break
+    if not readable:
+        raise DataError(f"none of {len(split)} images can be read; the last: {last}")
+    return np.array(readable)
+
+
+def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
+    """(indices, outputs of fc7 after its ReLU) of the middle crops of images: (N,), (N, neurons) float32."""
+    body = Sequential(list(trained.net.layers.items())[:-1])  # all but fc8
+    loader = Loader(split, 32, trained.settings["resize"], trained.settings["crop"], "middle")
+    prepare = trained.prepare()
+    indices, features = [], []
+    for batch in loader.epoch():
+        if len(batch.labels):
+            indices.append(batch.indices)
+            features.append(to_host(body.forward(prepare(batch))).copy())  # the next batch overwrites the output
+    return np.concatenate(indices), np.concatenate(features)
