@@ -1,20 +1,36 @@
 """The pictures: that they are made, and that what they show is there."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from tinynet import plots
 
-pytest.importorskip("matplotlib")
+figure_module = pytest.importorskip("matplotlib.figure")
+backend_agg = pytest.importorskip("matplotlib.backends.backend_agg")
 
 
-def record(epoch: int, lr: float) -> dict:
+@pytest.fixture
+def figures(monkeypatch) -> list:
+    """The figures that were saved, in order."""
+    saved, save = [], figure_module.Figure.savefig
+
+    def keep(figure, *arguments, **options):
+        save(figure, *arguments, **options)
+        saved.append(figure)
+
+    monkeypatch.setattr(figure_module.Figure, "savefig", keep)
+    return saved
+
+
+def record(epoch: int, lr: float, top5: float = 0.0) -> dict:
     return {
         "epoch": epoch,
         "lr": lr,
-        "train": {"loss": 2.0 / epoch, "top1_error": 90 / epoch},
-        "validation": {"loss": 2.1 / epoch, "top1_error": 91 / epoch},
+        "train": {"loss": 2.0 / epoch, "top1_error": 90 / epoch, "top5_error": top5 / epoch},
+        "validation": {"loss": 2.1 / epoch, "top1_error": 91 / epoch, "top5_error": top5 / epoch},
     }
 
 
@@ -37,3 +53,116 @@ def test_filters_show_every_kernel_in_its_colours(tmp_path):
     for colour in [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (127, 127, 127)]:
         share = (np.abs(image - colour).sum(axis=2) < 12).mean()
         assert 0.08 < share < 0.2, colour
+
+
+def test_curves_have_top5_errors_where_there_are_any(figures, tmp_path):
+    plots.learning_curves([record(1, 0.1)], tmp_path / "few.png")
+    plots.learning_curves([record(1, 0.1, 50.0), record(2, 0.1, 50.0)], tmp_path / "many.png")
+    few, many = (figure.axes[1].get_legend_handles_labels()[1] for figure in figures)
+    assert few == ["train, top-1", "validation, top-1"]
+    assert many == ["train, top-1", "train, top-5", "validation, top-1", "validation, top-5"]
+    lines = {line.get_label(): line.get_ydata().tolist() for line in figures[1].axes[1].lines}
+    assert lines["train, top-1"] == [90, 45] and lines["validation, top-5"] == [50, 25]
+
+
+def test_a_single_epochs_points_lie_inside_the_frame(figures, tmp_path):
+    plots.learning_curves([record(1, 0.1)], tmp_path / "one.png")
+    for axis in figures[0].axes:
+        bottom, top = axis.get_ylim()
+        values = [value for line in axis.lines for value in line.get_ydata()]
+        assert bottom == 0 and max(values) < 0.98 * top
+        ticks = [tick for tick in axis.get_xticks() if axis.get_xlim()[0] <= tick <= axis.get_xlim()[1]]
+        assert ticks == [1]
+
+
+def test_filters_of_two_towers_and_of_gray_images(figures, tmp_path):
+    weight = np.zeros((96, 3, 11, 11), np.float32)
+    weight[0, 0], weight[95, 2] = 1, 1
+    plots.filters(weight, tmp_path / "towers.png", towers=2)
+    above, below = (axis.images[0].get_array() for axis in figures[0].axes)
+    assert above.shape == below.shape == (3 * 12 + 1, 16 * 12 + 1, 3)  # 48 kernels each, in three rows of sixteen
+    assert above[1, 1].tolist() == [1, 0.5, 0.5] and below[-2, -2].tolist() == [0.5, 0.5, 1]
+    assert [axis.get_title() for axis in figures[0].axes] == ["conv1, tower 0", "conv1, tower 1"]
+
+    gray = np.linspace(-1, 1, 50, dtype=np.float32).reshape(2, 1, 5, 5)
+    plots.filters(gray, tmp_path / "gray.png")
+    (sheet,) = (axis.images[0].get_array() for axis in figures[1].axes)
+    assert sheet[1, 1].tolist() == [0, 0, 0] and sheet[5, 11].tolist() == [1, 1, 1]
+    with pytest.raises(ValueError, match=r"expected kernels of 3 colours or 1.*\(2, 4, 5, 5\)"):
+        plots.filters(np.zeros((2, 4, 5, 5)), tmp_path / "four.png")
+
+
+# ---- pages of images ----
+
+
+def texts(axis) -> list[str]:
+    return [text.get_text() for text in axis.texts]
+
+
+def test_the_page_of_guesses_shows_the_five_best_and_marks_the_right_one(figures, tmp_path):
+    images = [np.full((20, 20, 3), shade, np.uint8) for shade in (10, 200)]
+    probabilities = np.array([[0.5, 0.1, 0.2, 0.05, 0.12, 0.03], [0.0, 0.0, 0.0, 0.0, 0.25, 0.75]])
+    names = ["ant", "bee", "cat", "dog", "eel", "fox"]
+    plots.guesses(images, [2, 0], probabilities, names, tmp_path / "page.png", "a title of $5 & more")
+    first_image, first_bars, second_image, second_bars = figures[0].axes
+    assert (first_image.images[0].get_array() == 10).all() and texts(first_image) == ["cat"]
+    assert (second_image.images[0].get_array() == 200).all() and texts(second_image) == ["ant"]
+    assert texts(first_bars)[::2] == ["ant", "cat", "eel", "bee", "dog"]
+    assert texts(first_bars)[1::2] == ["50 %", "20 %", "12 %", "10 %", "5 %"]
+    assert [bar.get_width() for bar in first_bars.patches] == [0.5, 0.2, 0.12, 0.1, 0.05]
+    red, blue = (tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)) for colour in (plots.RIGHT, plots.WRONG))
+    assert [bar.get_facecolor()[:3] for bar in first_bars.patches] == [blue, red, blue, blue, blue]
+    assert texts(second_bars)[::2] == ["fox", "eel", "ant", "bee", "cat"]  # of equal ones the first
+    assert [text.get_text() for text in figures[0].texts] == ["a title of $5 & more"]
+
+
+@pytest.mark.parametrize("classes", [2, 4, 5, 1000])
+def test_the_page_has_as_many_bars_as_there_are_classes(figures, tmp_path, classes):
+    probabilities = np.full((1, classes), 1 / classes)
+    names = [f"class {number}" for number in range(classes)]
+    plots.guesses([np.zeros((9, 9, 3), np.uint8)], [1], probabilities, names, tmp_path / "page.png", "a title")
+    assert len(figures[0].axes[1].patches) == min(5, classes)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 17])
+def test_nothing_on_a_page_overlaps_or_is_cut(figures, tmp_path, count):
+    names = ["black-footed ferret, ferret, Mustela nigripes", "W" * 200, "tick_\n$marks$ {of} all ^ kinds", "ox", "yak"]
+    probabilities = np.tile([0.96, 0.01, 0.01, 0.01, 0.01], (count, 1))
+    images = [np.zeros((9, 9, 3), np.uint8)] * count
+    title = "a run with a long name, finished: validation images chosen by seed 0, " * 2
+    plots.guesses(images, [index % 5 for index in range(count)], probabilities, names, tmp_path / "page.png", title)
+    (figure,) = figures
+    renderer = backend_agg.FigureCanvasAgg(figure).get_renderer()
+    parts = [*figure.axes, *figure.texts, *(axis.texts[0] for axis in figure.axes[::2])]
+    boxes = [part.get_window_extent(renderer) for part in parts]
+    page = figure.bbox
+    for index, box in enumerate(boxes):
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+        assert not any(box.overlaps(other) for other in boxes[:index])
+    for bars in figure.axes[1::2]:
+        for name, percent in zip(bars.texts[::2], bars.texts[1::2], strict=True):
+            name_box, percent_box = name.get_window_extent(renderer), percent.get_window_extent(renderer)
+            assert name_box.x1 <= percent_box.x0 and percent_box.x1 <= bars.get_window_extent(renderer).x1 + 1
+    assert texts(figure.axes[1])[0].startswith("black-footed ferret") and texts(figure.axes[1])[0].endswith("…")
+    assert "tick_ $marks$ {of}" in "".join(texts(figure.axes[1]))
+
+
+def test_neighbours_stand_in_the_row_of_their_image(figures, tmp_path):
+    def picture(shade: int) -> np.ndarray:
+        return np.full((9, 9, 3), shade, np.uint8)
+
+    nearest = [[picture(11), picture(12)], [picture(21), picture(22)]]
+    labels = [["a", "b"], ["c", "d"]]
+    plots.neighbours([picture(10), picture(20)], ["x", "y"], nearest, labels, tmp_path / "page.png", "title")
+    axes = figures[0].axes
+    assert [int(axis.images[0].get_array()[0, 0, 0]) for axis in axes] == [10, 11, 12, 20, 21, 22]
+    assert [texts(axis)[0] for axis in axes] == ["x", "a", "b", "y", "c", "d"]
+    places = [axis.get_position() for axis in axes]
+    assert places[0].y0 == places[2].y0 > places[3].y1
+    assert places[1].x0 - places[0].x1 > 1.5 * (places[2].x0 - places[1].x1)  # the gap after the image itself
+
+
+def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install 'tinynet\[plots\]'"):
+        plots.filters(np.zeros((2, 3, 5, 5)), tmp_path / "filters.png")

@@ -4,6 +4,7 @@ How each is drawn; training/pictures.py draws them of a run. They need matplotli
 Figures are made without pyplot, so that a user's settings stay.
 """
 
+import bisect
 import itertools
 import math
 import textwrap
@@ -66,9 +67,9 @@ def learning_curves(history: Sequence[dict], path: str | Path, title: str = "") 
 def filters(weight, path: str | Path, towers: int = 1, columns: int = 16) -> None:
     """The kernels of a first layer, weight (K, 3 or 1, kh, kw), as a PNG, tower under tower (figure 3 of the paper).
 
-    Each kernel is scaled by its own largest absolute value: grey is zero.
+    Each kernel is scaled by its own largest absolute value: grey is zero, or not finite.
     """
-    kernels = to_host(weight).astype(np.float64)
+    kernels = np.nan_to_num(to_host(weight).astype(np.float64), posinf=0, neginf=0)
     if kernels.shape[1] not in (1, 3):
         raise ValueError(f"filters: expected kernels of 3 colours or 1, (K, 3, kh, kw), got {kernels.shape}")
     kernels = np.broadcast_to(kernels, (len(kernels), 3, *kernels.shape[2:])).transpose(0, 2, 3, 1)  # (K, kh, kw, 3)
@@ -194,14 +195,14 @@ def _shortened(text: str, width: float, size: float, weight: str = "normal") -> 
 
     font = FontProperties(size=size, weight=weight)
 
-    def fits(text: str) -> bool:
-        return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] <= width
+    def points(text: str) -> float:
+        return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
 
     text = " ".join(text.split())
-    if fits(text):
+    if points(text) <= width:
         return text
-    lengths = range(min(len(text), 100), 0, -1)
-    return next((short for length in lengths if fits(short := text[:length].rstrip(" ,") + "…")), "…")
+    length = bisect.bisect(range(1, len(text)), width, key=lambda length: points(text[:length] + "…"))
+    return text[:length].rstrip(" ,") + "…"
 
 
 def _figure(width: float, height: float, layout: str = "constrained"):

@@ -1,10 +1,12 @@
-"""Top-1 and top-5 errors."""
+"""Top-1 and top-5 errors, of batches, epochs and classes."""
+
+import csv
 
 import numpy as np
 import pytest
 
 from tinynet.backend import to_device
-from tinynet.training.metrics import Running, ranks
+from tinynet.training.metrics import ClassErrors, Running, class_errors, ranks, write_class_table
 
 
 def test_ranks_count_the_classes_before_the_right_one():
@@ -26,3 +28,35 @@ def test_running_means_weigh_images_not_batches():
     assert running.loss == pytest.approx(2.0)
     assert running.top1_error == pytest.approx(75.0)
     assert running.top5_error == pytest.approx(50.0)
+
+
+CLASSES, NAMES = ("n01", "n02", "n03", "n04"), ('lion, "king" of beasts', "Käfer", "owl", "dodo")
+
+
+def table() -> list[ClassErrors]:
+    labels = np.array([0, 0, 0, 0, 1, 1, 2])
+    answers = np.array([0, 2, 1, 2, 1, 1, 0])
+    found = np.array([0, 1, 7, 5, 0, 0, 4])  # ranks of the right class
+    return class_errors(found, answers, labels, CLASSES, NAMES)
+
+
+def test_errors_by_class():
+    assert table() == [
+        ClassErrors("n01", NAMES[0], 4, 75.0, 50.0, "owl", 2),
+        ClassErrors("n02", "Käfer", 2, 0.0, 0.0, None, 0),
+        ClassErrors("n03", "owl", 1, 100.0, 0.0, NAMES[0], 1),
+        ClassErrors("n04", "dodo", 0, None, None, None, 0),
+    ]
+
+
+def test_the_table_of_classes_is_read_back_as_it_was(tmp_path):
+    write_class_table(tmp_path / "classes.csv", table())
+    with open(tmp_path / "classes.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["class", "name", "images", "top1_error", "top5_error", "most_frequent_wrong_answer", "times"],
+        ["n01", 'lion, "king" of beasts', "4", "75.00", "50.00", "owl", "2"],
+        ["n02", "Käfer", "2", "0.00", "0.00", "", "0"],
+        ["n03", "owl", "1", "100.00", "0.00", 'lion, "king" of beasts', "1"],
+        ["n04", "dodo", "0", "", "", "", "0"],
+    ]

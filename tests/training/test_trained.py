@@ -84,7 +84,7 @@ def test_what_is_missing_is_said(run, tmp_path):
     with pytest.raises(CheckpointError, match=r"looked for weights.safetensors or checkpoints/step-\*"):
         load_trained(tmp_path)
     save_weights(run.net, tmp_path / "bare.safetensors")
-    with pytest.raises(CheckpointError, match="bare.safetensors: has weights but no settings"):
+    with pytest.raises(CheckpointError, match=r"bare.safetensors: has weights but no settings"):
         load_trained(tmp_path / "bare.safetensors")
     write(run, tmp_path / "run")
     (tmp_path / "run" / "statistics.safetensors").unlink()

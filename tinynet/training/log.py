@@ -41,7 +41,7 @@ def read_log(path: str | Path) -> list[dict]:
         if not isinstance(record, dict):
             continue
         if record.get("event") == "resume":
-            records = [earlier for earlier in records if earlier.get("step", 0) <= record["step"]]
+            records = [earlier for earlier in records if earlier.get("step", 0) <= record.get("step", math.inf)]
         records.append(record)
     return records
 

@@ -16,6 +16,7 @@ from tinynet.network import Sequential
 from tinynet.random import stream
 from tinynet.training.evaluation import predict
 from tinynet.training.log import read_log
+from tinynet.training.loop import NonFiniteLossError
 from tinynet.training.trained import Trained, load_trained
 
 SEARCHED = 2000  # training images among which the nearest are looked for
@@ -78,7 +79,9 @@ def draw_pictures(
     except DataError as error:
         if data is not None:
             raise
-        yield f"No guesses: {error}. Say where the data set is with --data PATH"
+        yield f"No more pictures: {error}. Say where the data set is with --data PATH"
+    except NonFiniteLossError as error:
+        yield f"No more pictures: {error}"
 
 
 def _state(trained: Trained) -> str:
