@@ -8,7 +8,7 @@ import pytest
 from run_on_disk import settings_of
 
 from tinynet import DataError, models
-from tinynet.backend import to_host
+from tinynet.backend import to_device, to_host
 from tinynet.data import Batch, Loader, measure
 from tinynet.training import NonFiniteLossError, Trained, evaluate, evaluate_networks, evaluation, predict
 
@@ -62,6 +62,18 @@ def test_one_network_has_exactly_the_errors_that_evaluate_finds(make_trained, da
     assert (published.top1_error, published.top5_error) == (each_epoch.top1_error, each_epoch.top5_error)
     assert published.loss == pytest.approx(each_epoch.loss, rel=1e-6)
     assert (published.images, published.skipped, published.networks) == (12, 0, 1)
+
+
+def test_probabilities_that_are_all_but_equal_are_counted_alike(make_trained, data, monkeypatch):
+    trained = make_trained(1)
+    for key, values in (("weight", 0), ("bias", [0, 1e-10, 0])):  # apart in float64, equal in float32
+        trained.net["fc8"].params[key][...] = to_device(np.asarray(values, np.float32))
+    loader = Skipping(data.val, 5, SIZE, CROP, "middle", workers=0)  # 1, 3 and 4 images of the three classes
+    each_epoch = evaluate(trained.net, loader, trained.prepare())
+    monkeypatch.setattr(evaluation, "Loader", Skipping)
+    published = evaluate_networks([trained], data.val, "middle")
+    assert each_epoch.top1_error == published.top1_error == 87.5  # of equal classes the first is the answer
+    assert published.classes[0].top1_error == 0
 
 
 def test_probabilities_are_in_the_splits_order_and_sum_to_one(make_trained, data):
