@@ -7,26 +7,35 @@ The data set is a folder with train/<class>/*.jpg and val/<class>/*.jpg. Everyth
 """
 
 import argparse
+import json
+import math
 import os
 import sys
 import time
 from pathlib import Path
 
 import tinynet
-from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models, parallel, plots
-from tinynet.data import DataError, Loader, Prepare, measure, open_dataset
+from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models, parallel, plots, save_weights
+from tinynet.data import DataError, Loader, Prepare, measure, open_dataset, view_count
 from tinynet.data.synthetic import make_dataset
-from tinynet.interchange.weights import whole_parameters
+from tinynet.interchange.weights import whole_parameters, write_arrays
 from tinynet.training import (
+    Checkpoints,
     Counter,
-    NonFiniteLossError,
+    EpochState,
+    NonFiniteError,
     Progress,
-    append_json_line,
+    Run,
+    Stopped,
+    StopSignals,
     duration,
     evaluate,
-    load_checkpoint,
-    save_checkpoint,
+    evaluate_networks,
+    find_checkpoint,
+    load_trained,
+    parameter_sizes,
     train_epoch,
+    write_class_table,
 )
 
 # What an option is when it is not given. A checkpoint keeps these settings, and a resumed run has the same.
@@ -34,6 +43,7 @@ PAPER = {
     "width": 1.0, "groups": 2, "order": "paper", "init": "paper", "dropout": 0.5, "resize": 256, "crop": 227, "seed": 0,
     "batch_size": 128, "epochs": 90, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "colour_noise": 0.1,
     "lr_scheduler": "plateau", "patience": 5, "lr_step_size": 30, "lr_divisor": 10.0,
+    "measure_images": None, "devices": None,
 }  # fmt: skip
 DRAWN = {"width": 0.25, "init": "he", "resize": 96, "crop": 83, "batch_size": 32, "epochs": 16}  # without --data
 DRAWN = PAPER | DRAWN | {"lr_scheduler": "step", "lr_step_size": 12}
@@ -48,11 +58,25 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", metavar="DIR", help="folder with train/ and val/; left out: a small synthetic data set is drawn")
     add("--output-dir", metavar="DIR", help="where weights, log and pictures go (default: a new folder in runs/)")
-    add("--resume", metavar="FILE", help="go on from a checkpoint.safetensors; settings are the checkpoint's")
-    add("--test-only", action="store_true", help="only evaluate the checkpoint that --resume names")
+    resume = "go on from the newest checkpoint in a run's folder, or from one checkpoint; without PATH: in --output-dir"
+    add("--resume", nargs="?", const=True, metavar="PATH", help=f"{resume}, or from the start where there is none")
+    add("--override", action="store_true", help="let options given with --resume differ from the checkpoint's")
+    add("--test-only", action="store_true", help="only evaluate what --weights or --resume names")
     add("--workers", type=int, default=2, help="threads that decode images; 0: none (default: 2)")
     add("--devices", type=int, help="that share the net: GPUs, or shares of the cores (default: --groups)")
     add("--ledger", action="store_true", help="print what each device holds, and what crossed between them")
+
+    add = parser.add_argument_group("with --test-only").add_argument
+    add("--weights", nargs="+", metavar="PATH", help="weights, checkpoints or runs; answers of several are averaged")
+    views = "middle or ten, and either with +vertical or +diagonal mirrors and +rotations"
+    add("--views", nargs="+", metavar="VIEWS", default=["middle", "ten"], help=f"{views} (default: middle ten)")
+    add("--class-table", metavar="FILE", help="write the errors of each class as CSV")
+
+    add = parser.add_argument_group("long runs").add_argument
+    add("--checkpoint-minutes", type=float, default=15, metavar="N", help="between checkpoints (default: 15)")
+    add("--checkpoint-steps", type=int, metavar="N", help="between checkpoints, if that is sooner")
+    add("--keep", type=int, default=3, metavar="K", help="checkpoints kept, beside the best (default: 3)")
+    add("--max-bad", type=float, default=0.01, help="share of images that may be unreadable (default: 0.01)")
 
     add = parser.add_argument_group("the network").add_argument
     add("--width", type=float, help=default("width", "multiplies kernels and neurons"))
@@ -62,6 +86,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--dropout", type=float, help=default("dropout", "probability in fc6 and fc7"))
     add("--resize", type=int, help=default("resize", "images are cut to this square first"))
     add("--crop", type=int, help=default("crop", "the net's input, cropped from it"))
+    add("--measure-images", type=int, metavar="N", help="measure the mean image and colours on N images (default: all)")
     add("--seed", type=int, help=default("seed", "of weights, order, crops and dropout"))
 
     add = parser.add_argument_group("training").add_argument
@@ -77,21 +102,43 @@ def parse_arguments() -> argparse.Namespace:
     add("--lr-divisor", type=float, help=default("lr_divisor", "what the rate is divided by"))
     args = parser.parse_args()
 
-    if args.test_only and not args.resume:
-        parser.error("--test-only needs --resume FILE, the checkpoint to evaluate")
     if args.epochs is not None and args.epochs < 1:
         parser.error(f"--epochs {args.epochs}: expected 1 or more")
+    if args.test_only and not (args.weights or args.resume):
+        parser.error("--test-only needs --weights PATH, what to evaluate")
+    if (args.weights or args.class_table) and not args.test_only:
+        parser.error("--weights and --class-table are for --test-only; --resume goes on from a checkpoint")
+    if args.resume is True and not args.output_dir:
+        parser.error("--resume needs a PATH, or --output-dir")
+    args.notes = []  # what was found wrong on the way to the checkpoint
+    args.checkpoint = None if args.test_only else find_resumed(args)
     settings = PAPER if args.data else DRAWN
-    args.checkpoint = load_checkpoint(args.resume) if args.resume else None
     if args.checkpoint:
         settings = settings | args.checkpoint.settings
     for name in PAPER:
         given = getattr(args, name)
         if given is None:
             setattr(args, name, settings[name])
-        elif args.checkpoint and name != "epochs" and given != settings[name]:
-            parser.error(f"--{name.replace('_', '-')} {given}: the checkpoint was made with {settings[name]}")
+        elif args.checkpoint and not args.override and name != "epochs" and given != settings[name]:
+            parser.error(
+                f"--{name.replace('_', '-')} {given}: the checkpoint was made with {settings[name]};"
+                " --override takes it all the same"
+            )
+    if args.devices is None:
+        args.devices = args.groups
     return args
+
+
+def find_resumed(args: argparse.Namespace):
+    """The checkpoint to go on from, or None. Damaged ones are passed over, and named."""
+
+    def report(message: str) -> None:
+        args.notes.append(message)
+        print(f"warning: {message}", file=sys.stderr)
+
+    if args.resume is True:
+        return Checkpoints(Path(args.output_dir) / "checkpoints").load_newest(report)
+    return find_checkpoint(args.resume, report) if args.resume else None
 
 
 def open_data(args: argparse.Namespace):
@@ -102,21 +149,64 @@ def open_data(args: argparse.Namespace):
     return open_dataset(make_dataset(cache, progress=Counter("drawing")))
 
 
-def make_output_dir(args: argparse.Namespace, data_set: str) -> Path:
-    """--output-dir, or runs/alexnet-NAME-1 or the next free number: a run never writes over another one's files."""
+def check_data(args: argparse.Namespace, checkpoint, data) -> None:
+    """DataError unless the checkpoint was made with these images."""
+    if checkpoint.settings["classes"] != list(data.classes):
+        raise DataError(f"{checkpoint.path} was trained on other classes than those of {data.root}")
+    if checkpoint.settings["data_set"] != data.fingerprint and not args.override:
+        raise DataError(f"{checkpoint.path} was trained on other images than those of {data.root}; --override goes on")
+
+
+def measured(args: argparse.Namespace, data, **bad):
+    """The mean image and the principal components of colour."""
+    print("Measuring the mean image and the principal components of colour ...", flush=True)
+    counter, workers = Counter("measuring"), max(1, args.workers)
+    return measure(data.train, args.resize, args.measure_images, workers, args.seed, counter, **bad)
+
+
+def open_run(args: argparse.Namespace, checkpoint, data_set: str) -> Run:
+    """The run's folder: --output-dir, or the resumed run's own, or runs/alexnet-NAME-1 or the next free number."""
     if args.output_dir:
         path = Path(args.output_dir)
+    elif checkpoint:
+        path = checkpoint.path.parent.parent
     else:
         number = 1
         while (path := Path("runs") / f"alexnet-{data_set}-{number}").exists():
             number += 1
-    path.mkdir(parents=True, exist_ok=True)
-    checkpoint = path / "checkpoint.safetensors"
-    if checkpoint.exists() and not (args.resume and checkpoint.samefile(args.resume)):
-        raise FileExistsError(
-            f"{path} has the checkpoint of another run: go on with --resume {checkpoint}, or choose another folder"
-        )
-    return path
+    run = Run(path, args.keep, args.checkpoint_minutes, args.checkpoint_steps)
+    others = run.checkpoints.paths()
+    if others and not (checkpoint and checkpoint.path.parent.samefile(run.checkpoints.folder)):
+        raise FileExistsError(f"{path} has checkpoints of another run: --resume {path}, or choose another folder")
+    return run
+
+
+def test(args: argparse.Namespace) -> None:
+    """Errors of one network, or of the mean of several, in each of the views; and class by class, as a table."""
+    paths = args.weights or [args.output_dir if args.resume is True else args.resume]
+    args.data = args.data or load_trained(paths[0]).settings["data"]
+    data = open_data(args)
+    print(f"{data.root}: {len(data.val):,} validation images of {len(data.classes)} classes")
+    for views in args.views:
+        images = max(1, 128 // view_count(views))  # at a time
+        with Progress(views, len(paths) * math.ceil(len(data.val) / images)) as progress:
+            result = evaluate_networks(
+                map(load_trained, paths), data.val, views, images, args.workers, progress, max_bad=args.max_bad
+            )
+        print_errors(views, result, result.networks, result.skipped)
+    if args.class_table:
+        write_class_table(args.class_table, result.classes)
+        print(f"Errors of each class ({views}): {args.class_table}")
+
+
+def print_errors(views: str, result, networks: int = 1, skipped: int = 0) -> None:
+    name = {"middle": "middle crop", "ten": "ten views"}.get(views, f"{view_count(views)} views ({views})")
+    several = f"mean of {networks} networks, " if networks > 1 else ""
+    unread = f", without {skipped:,} images that cannot be read" if skipped else ""
+    print(
+        f"Validation, {several}{name}: top-1 error {result.top1_error:.2f} %,"
+        f" top-5 error {result.top5_error:.2f} %{unread}"
+    )
 
 
 def errors(result) -> dict:
@@ -126,29 +216,40 @@ def errors(result) -> dict:
 
 def main() -> None:
     args = parse_arguments()
+    if args.test_only:
+        test(args)
+    else:
+        train(args)
+
+
+def train(args: argparse.Namespace) -> None:
     began = time.perf_counter()
-    settings = {name: getattr(args, name) for name in PAPER}
+    checkpoint, args.checkpoint = args.checkpoint, None  # its arrays are as large as the net's
 
     # ---- data ----
     data = open_data(args)
     counts = f"{len(data.train):,} training and {len(data.val):,} validation images"
     print(f"{data.root}: {len(data.classes)} classes, {counts}")
-    settings["classes"] = list(data.classes)
-    if args.checkpoint and args.checkpoint.settings["classes"] != settings["classes"]:
-        raise DataError(f"{args.resume} was trained on other classes than those of {data.root}")
+    settings = {name: getattr(args, name) for name in PAPER}
+    settings |= {"classes": data.classes, "names": data.names, "data": str(data.root), "data_set": data.fingerprint}
+    if checkpoint:
+        check_data(args, checkpoint, data)
+
     common = {"size": args.resize, "crop": args.crop, "seed": args.seed, "workers": args.workers}
-    middle = Loader(data.val, args.batch_size, views="middle", **common)
-    ten = Loader(data.val, max(1, args.batch_size // 10), views="ten", **common)
+    bad = {"max_bad": args.max_bad, "on_bad": lambda name, reason: run.bad_image(name, reason)}
+    middle = Loader(data.val, args.batch_size, views="middle", **common, **bad)
+    ten = Loader(data.val, max(1, args.batch_size // 10), views="ten", **common, **bad)
 
     # ---- network ----
-    net = models.alexnet(
-        len(data.classes), args.groups, args.width, args.crop, args.order, args.init, args.dropout, seed=args.seed
-    )
+    network = {
+        "num_classes": len(data.classes), "groups": args.groups, "width": args.width, "input_size": args.crop,
+        "order": args.order, "initialization": args.init, "dropout": args.dropout, "seed": args.seed,
+    }  # fmt: skip
+    net = models.alexnet(**network)
     print(net.summary((3, args.crop, args.crop)))
-    devices = args.groups if args.devices is None else args.devices
-    if devices != 1:
-        net = parallel.partition(net, devices)
-        print(f"On {devices} devices, each with its part of every layer")
+    if args.devices != 1:
+        net = parallel.partition(net, args.devices)
+        print(f"On {args.devices} devices, each with its part of every layer")
         if args.ledger:
             print(net.describe((3, args.crop, args.crop), args.batch_size))
     loss = SoftmaxCrossEntropy()
@@ -159,68 +260,95 @@ def main() -> None:
         schedule = StepSchedule(args.lr_step_size, args.lr_divisor)
 
     # ---- where the run stands ----
-    output = None if args.test_only else make_output_dir(args, data.root.name)
-    if args.checkpoint:
-        args.checkpoint.restore(net, optimizer)
-        history, statistics = args.checkpoint.history, args.checkpoint.statistics
-        args.checkpoint = None  # its arrays are as large as the net's
+    run = open_run(args, checkpoint, data.root.name)
+    history, state = [], None  # of the epochs so far, and of the one that was interrupted
+    if checkpoint:
+        checkpoint.restore(net, optimizer)
+        history, statistics = checkpoint.history, checkpoint.statistics
+        if checkpoint.running:
+            state = EpochState(**checkpoint.running)
+        print(f"Going on from {checkpoint.path}: epoch {len(history) + 1}, step {checkpoint.step:,}")
+        run.log("resume", step=checkpoint.step, checkpoint=str(checkpoint.path), warnings=args.notes)
+        checkpoint = None
     else:
-        print("Measuring the mean image and the principal components of colour ...", flush=True)
-        counter = Counter("measuring")
-        statistics = measure(data.train, args.resize, workers=max(1, args.workers), seed=args.seed, progress=counter)
-        history = []
-    scale = 1.0 if args.init == "paper" else 1 / max(statistics.pixel_deviation, 1.0)
-    prepare = Prepare(statistics, args.crop, scale, net)
-    batches = Loader(data.train, args.batch_size, statistics=statistics, colour=args.colour_noise, **common)
+        run.log("start", settings=settings)
+        statistics = measured(args, data, **bad)
+    settings["network"] = network
+    settings["scale"] = 1.0 if args.init == "paper" else 1 / max(statistics.pixel_deviation, 1.0)
+    run.describe(settings)
+    prepare = Prepare(statistics, args.crop, settings["scale"], net)
+    batches = Loader(data.train, args.batch_size, statistics=statistics, colour=args.colour_noise, **common, **bad)
+
+    def save(epoch: int, running: EpochState | None = None) -> None:
+        step = epoch * len(batches) + (running.batches if running else 0)
+        counts = running.counts() if running else {}
+        place = {"step": step, "epoch": epoch, "running": counts}
+        run.save(net, optimizer, statistics, place | {"settings": settings, "history": history})
+
+    def watched(progress: Progress, epoch: int, finished: EpochState | None = None):
+        """What is to be done after each batch; finished: the training pass, while its validation goes on."""
+
+        def report(state: EpochState) -> None:
+            progress(state)
+            if stop.received or (finished is None and run.due()):
+                save(epoch, finished or state)
+            if stop.received and run.unsaved:
+                raise run.unsaved
+            stop.check()
+
+        return report
 
     # ---- training ----
-    for epoch in range(len(history), 0 if args.test_only else args.epochs):
-        optimizer.lr = schedule(args.lr, [record["validation"]["top1_error"] for record in history])
-        title = f"epoch {epoch + 1:2}/{args.epochs}"
-        with Progress(title, len(batches), optimizer.lr, args.epochs - epoch - 1) as progress:
-            train = train_epoch(net, loss, optimizer, batches, prepare, epoch, progress)
-        if args.ledger and devices != 1 and epoch == len(history) == 0:
-            print(f"What crossed between the devices in the first epoch's last step:\n{net.ledger}")
-        with Progress(f"{title} validation", len(middle)) as progress:
-            validation = evaluate(net, middle, prepare, progress)
-        print(
-            f"{title}  train: loss {train.loss:.3f}, top-1 error {train.top1_error:.1f} %"
-            f"  validation: loss {validation.loss:.3f}, top-1 {validation.top1_error:.1f} %,"
-            f" top-5 {validation.top5_error:.1f} %  lr {optimizer.lr:g},"
-            f" {train.images_per_second:.0f} images/s, waiting for data {100 * train.waiting_share:.0f} %,"
-            f" {duration(train.seconds + validation.seconds)}",
-            flush=True,
-        )
-        record = {"epoch": epoch + 1, "lr": optimizer.lr, "train": errors(train), "validation": errors(validation)}
-        record |= {"images_per_second": train.images_per_second, "waiting_share": train.waiting_share}
-        history.append(record)
-        save_checkpoint(output / "checkpoint.safetensors", net, optimizer, statistics, settings, history)
-        append_json_line(output / "log.jsonl", record)
+    with run.logged(), StopSignals() as stop:
+        for epoch in range(len(history), args.epochs):
+            optimizer.lr = schedule(args.lr, [record["validation"]["top1_error"] for record in history])
+            title = f"epoch {epoch + 1:2}/{args.epochs}"
+            with Progress(title, len(batches), optimizer.lr, args.epochs - epoch - 1) as progress:
+                state = train_epoch(net, loss, optimizer, batches, prepare, epoch, watched(progress, epoch), state)
+            if args.ledger and args.devices != 1 and epoch == 0:
+                print(f"What crossed between the devices in the first epoch's last step:\n{net.ledger}")
+            with Progress(f"{title} validation", len(middle)) as progress:
+                validation = evaluate(net, middle, prepare, watched(progress, epoch, finished=state))
+            print(
+                f"{title}  train: loss {state.loss:.3f}, top-1 error {state.top1_error:.1f} %"
+                f"  validation: loss {validation.loss:.3f}, top-1 {validation.top1_error:.1f} %,"
+                f" top-5 {validation.top5_error:.1f} %  lr {optimizer.lr:g},"
+                f" {state.images_per_second:.0f} images/s, waiting for data {100 * state.waiting_share:.0f} %,"
+                f" {duration(state.seconds + validation.seconds)}",
+                flush=True,
+            )
+            record = {"epoch": epoch + 1, "lr": optimizer.lr, "train": errors(state), "validation": errors(validation)}
+            record |= {"images_per_second": state.images_per_second, "waiting_share": state.waiting_share}
+            history.append(record)
+            run.log("epoch", step=(epoch + 1) * len(batches), **record, parameters=parameter_sizes(net, optimizer))
+            save(epoch + 1)
+            stop.check()
+            state = None
 
     # ---- evaluation ----
-    for name, loader in (("middle crop", middle), ("ten views", ten)):
-        with Progress(name, len(loader)) as progress:
+    for loader in (middle, ten):
+        with Progress(loader.views, len(loader)) as progress:
             result = evaluate(net, loader, prepare, progress)
-        print(f"Validation, {name}: top-1 error {result.top1_error:.2f} %, top-5 error {result.top5_error:.2f} %")
-    if args.test_only:
-        return
+        print_errors(loader.views, result, skipped=len(loader.bad))
+        run.log("test", views=loader.views, **errors(result))
 
     # ---- what is left behind ----
-    tinynet.save_weights(net, output / "weights.safetensors")
+    save_weights(net, run.folder / "weights.safetensors", {"settings": json.dumps(settings)})
+    write_arrays(run.folder / "statistics.safetensors", statistics.to_arrays())
     try:
-        plots.learning_curves(history, output / "learning_curves.png", f"AlexNet on {data.root.name}")
-        plots.filters(whole_parameters(net)["conv1.weight"], output / "conv1_filters.png", towers=args.groups)
+        plots.learning_curves(history, run.folder / "learning_curves.png", f"AlexNet on {data.root.name}")
+        plots.filters(whole_parameters(net)["conv1.weight"], run.folder / "conv1_filters.png", towers=args.groups)
     except ImportError:
         print("No pictures: they need matplotlib, pip install 'tinynet[plots]'")
-    print(f"\nDone in {duration(time.perf_counter() - began)}. In {output}:")
+    print(f"\nDone in {duration(time.perf_counter() - began)}. In {run.folder}:")
     for name, what in {
-        "weights.safetensors": "the weights, for tinynet.load_weights",
-        "checkpoint.safetensors": "everything that --resume and --test-only need",
-        "log.jsonl": "one JSON record per epoch",
+        "weights.safetensors": "the weights, for tinynet.load_weights and --weights",
+        "checkpoints": "everything that --resume needs",
+        "log.jsonl": "a JSON record of each epoch, and of each event",
         "learning_curves.png": "loss and errors per epoch",
         "conv1_filters.png": "the kernels of conv1, tower by tower",
     }.items():
-        if (output / name).exists():
+        if (run.folder / name).exists():
             print(f"  {name:24}{what}")
     if not args.data:
         print("\nTo train on ImageNet with the paper's settings:")
@@ -230,9 +358,13 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
+    except Stopped as stopped:
+        print(f"{stopped}; the run goes on with --resume", file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except KeyboardInterrupt:
-        sys.exit("\nInterrupted. If an epoch was finished, go on with --resume and the run's checkpoint.safetensors.")
+        print("\nInterrupted.", file=sys.stderr)
+        sys.exit(130)
     except (
-        tinynet.BackendError, tinynet.CheckpointError, DataError, NonFiniteLossError, OSError, ValueError
+        tinynet.BackendError, tinynet.CheckpointError, DataError, NonFiniteError, OSError, ValueError
     ) as error:  # fmt: skip
         sys.exit(f"error: {error}")

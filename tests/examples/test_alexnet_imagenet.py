@@ -3,33 +3,11 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
-
-from tinynet.data.synthetic import make_dataset
-
-SCRIPT = Path(__file__).parents[2] / "examples" / "alexnet_imagenet.py"
-# where the tests run on emulated GPUs, so does the script
-EMULATED = ["-c", "import emu, runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"]
-EMULATED = EMULATED if "emu" in sys.modules else []
-SMALL = ["--width", "0.06", "--resize", "72", "--crop", "67", "--init", "he", "--batch-size", "16", "--workers", "1"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("images") / "drawn"
-    return make_dataset(root, size=72, classes=3, train_per_class=12, val_per_class=4)
-
-
-def run(folder: Path, *options) -> subprocess.CompletedProcess:
-    command = [sys.executable, *EMULATED, SCRIPT, *map(str, options)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-
+from examples.main_job import SMALL, run
 
 OTHER = ["--momentum", "0.8", "--weight-decay", "0.01", "--colour-noise", "0.3", "--lr-scheduler", "step"]
 OTHER += ["--lr-step-size", "1", "--lr-divisor", "2", "--dropout", "0.3", "--order", "caffenet"]
@@ -42,45 +20,67 @@ def test_train_resume_and_test(data, tmp_path):
     assert "3 classes, 36 training and 12 validation images" in whole.stdout
     assert len(re.findall(r"^epoch .*/3  train: loss .* validation: .* images/s", whole.stdout, re.M)) == 3
     assert {path.name for path in (tmp_path / "whole").iterdir()} >= {
-        "weights.safetensors", "checkpoint.safetensors", "log.jsonl",
+        "weights.safetensors", "statistics.safetensors", "checkpoints", "log.jsonl", "run.json",
     }  # fmt: skip
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
-    assert [record["epoch"] for record in log] == [1, 2, 3]
+    assert [(record["event"], record.get("epoch")) for record in log] == [
+        ("start", None), ("epoch", 1), ("epoch", 2), ("epoch", 3), ("test", None), ("test", None),
+    ]  # fmt: skip
+    assert log[1]["step"] == 3 and 0 < log[1]["parameters"]["conv1.weight"]["ratio"] < 1
 
     first = run(tmp_path, "--data", data, *SMALL, *OTHER, "--epochs", 1, "--output-dir", "parts")
     assert first.returncode == 0, first.stderr
-    checkpoint = tmp_path / "parts" / "checkpoint.safetensors"
-    second = run(tmp_path, "--data", data, "--resume", checkpoint, "--epochs", 3, "--output-dir", "parts")
+    (first_checkpoint,) = (tmp_path / "parts" / "checkpoints").glob("step-000000003")
+    second = run(tmp_path, "--data", data, "--resume", "parts", "--epochs", 3)
     assert second.returncode == 0, second.stderr
     one, other = (safetensors.numpy.load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
     assert all(np.array_equal(one[name], other[name]) for name in one)
-    assert len((tmp_path / "parts" / "log.jsonl").read_text().splitlines()) == 3
+    log = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in log if record["event"] == "epoch"] == [1, 2, 3]
 
-    before = checkpoint.read_bytes()
+    checkpoint = max((tmp_path / "parts" / "checkpoints").glob("step-*"))
+    before = sorted((tmp_path / "parts").rglob("*"))
     again = run(tmp_path, "--data", data, *SMALL, "--epochs", 1, "--output-dir", "parts")
-    assert again.returncode and "parts has the checkpoint of another run: go on with --resume" in again.stderr
-    assert checkpoint.read_bytes() == before
+    assert again.returncode and "parts has checkpoints of another run: --resume parts" in again.stderr
+    assert sorted((tmp_path / "parts").rglob("*")) == before
 
     tested = run(tmp_path, "--data", data, "--resume", checkpoint, "--test-only")
     assert tested.returncode == 0, tested.stderr
     figures = re.findall(r"^Validation, .*$", tested.stdout, re.M)
     assert len(figures) == 2 and figures == re.findall(r"^Validation, .*$", whole.stdout, re.M)
 
-    single = run(tmp_path, "--data", data, "--resume", checkpoint, "--test-only", "--devices", 1)
-    assert single.returncode == 0, single.stderr
-    assert [line.split(":")[0] for line in re.findall(r"^Validation, .*$", single.stdout, re.M)] == [
-        "Validation, middle crop", "Validation, ten views",
-    ]  # fmt: skip
+    several = run(
+        tmp_path, "--test-only", "--weights", "parts", "whole/weights.safetensors", first_checkpoint,
+        "--views", "ten", "middle+vertical+rotations", "--class-table", "classes.csv",
+    )  # fmt: skip
+    assert several.returncode == 0, several.stderr
+    assert f"{data}: 12 validation images of 3 classes" in several.stdout  # where the run found them
+    assert [line.split(":")[0] for line in re.findall(r"^Validation, .*$", several.stdout, re.M)] == [
+        "Validation, mean of 3 networks, ten views",
+        "Validation, mean of 3 networks, 8 views (middle+vertical+rotations)",
+    ]
+    assert len((tmp_path / "classes.csv").read_text().splitlines()) == 4
 
     renamed = tmp_path / "renamed"
     shutil.copytree(data, renamed)
     for split in ("train", "val"):
         (renamed / split / "checkerboard").rename(renamed / split / "zebra")
-    other_classes = run(tmp_path, "--data", renamed, "--resume", checkpoint, "--test-only")
-    assert other_classes.returncode == 1 and "was trained on other classes than those of" in other_classes.stderr
+    for option in ("--resume", checkpoint), ("--resume", checkpoint, "--test-only"):
+        other_classes = run(tmp_path, "--data", renamed, *option)
+        assert other_classes.returncode == 1 and "was trained on other classes than" in other_classes.stderr
+    fewer = tmp_path / "fewer"
+    shutil.copytree(data, fewer)
+    next((fewer / "train" / "crescent").iterdir()).unlink()
+    other_images = run(tmp_path, "--data", fewer, "--resume", checkpoint)
+    assert other_images.returncode == 1 and "was trained on other images than those of" in other_images.stderr
 
     other_width = run(tmp_path, "--data", data, "--resume", checkpoint, "--width", 0.5)
     assert other_width.returncode == 2 and "--width 0.5: the checkpoint was made with 0.06" in other_width.stderr
+    told = ["--resume", checkpoint, "--override", "--batch-size", 12, "--epochs", 4, "--output-dir", "other"]
+    other_batch = run(tmp_path, "--data", data, *told)
+    assert other_batch.returncode == 0, other_batch.stderr
+    assert "epoch  4/4" in other_batch.stdout
+    assert json.loads((tmp_path / "other" / "run.json").read_text())["batch_size"] == 12
 
 
 def test_two_devices_and_their_ledger(data, tmp_path):
@@ -110,8 +110,10 @@ def test_a_run_never_writes_over_an_earlier_one(data, tmp_path):
     [
         (["--data", "nowhere"], "error: .*nowhere"),
         (["--data", "."], "error: .*train"),
-        (["--test-only"], "--test-only needs --resume"),
-        (["--resume", "nothing.safetensors"], "nothing.safetensors: no such file"),
+        (["--test-only"], "--test-only needs --weights"),
+        (["--weights", "w"], "--weights and --class-table are for --test-only"),
+        (["--resume"], "--resume needs a PATH, or --output-dir"),
+        (["--resume", "nothing.safetensors"], "nothing.safetensors: no such folder; a checkpoint is a folder with"),
         (["--widht", "0.5"], "unrecognized arguments: --widht"),
         (["--epochs", "0"], "--epochs 0: expected 1 or more"),
         (["--init", "xavier"], "invalid choice: 'xavier'"),
@@ -137,6 +139,10 @@ def test_mistakes_are_told(tmp_path, options, message):
         (["--devices", "3"], "conv2: 2 groups cannot be shared out over 3 devices"),
         (["--output-dir", "/dev/null"], "/dev/null"),
         (["--width", "0"], "width"),
+        (["--keep", "0"], "keep 1 or more"),
+        (["--checkpoint-minutes", "0"], "minutes > 0"),
+        (["--max-bad", "2"], "max_bad: expected a share"),
+        (["--measure-images", "0"], "limit"),
         (["--lr", "1e9"], "the loss is"),
     ],
 )

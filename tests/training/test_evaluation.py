@@ -10,7 +10,7 @@ from run_on_disk import settings_of
 from tinynet import DataError, models
 from tinynet.backend import to_device, to_host
 from tinynet.data import Batch, Loader, measure
-from tinynet.training import NonFiniteLossError, Trained, evaluate, evaluate_networks, evaluation, predict
+from tinynet.training import NonFiniteError, Trained, evaluate, evaluate_networks, evaluation, predict
 
 SIZE, CROP = 72, 67
 
@@ -175,5 +175,5 @@ def test_what_cannot_be_evaluated_is_said(make_trained, data, monkeypatch):
 def test_a_network_that_overflows_is_no_result(make_trained, data):
     trained = make_trained(1)
     trained.net["fc8"].params["weight"][0] = np.nan
-    with pytest.raises(NonFiniteLossError, match="evaluation, batch 1 of 1: the loss is nan"):
+    with pytest.raises(NonFiniteError, match="evaluation, batch 1 of 1: the loss is nan"):
         evaluate_networks([trained], data.val)

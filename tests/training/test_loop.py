@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tinynet.backend import to_host
-from tinynet.data import Prepare
-from tinynet.training import NonFiniteLossError, evaluate, train_epoch
+from tinynet.data import Batch, Prepare
+from tinynet.training import NonFiniteError, evaluate, train_epoch
 
 
 def epoch(run, number: int):
@@ -84,7 +84,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(make_run, bad):
     epoch(run, 0)
     run.net["conv3"].params["weight"][0, 0, 0, 0] = bad
     before = weights(run)
-    with pytest.raises(NonFiniteLossError, match=r"step 3 \(epoch 2, batch 1 of 3\).*conv3.weight holds values"):
+    with pytest.raises(NonFiniteError, match=r"step 3 \(epoch 2, batch 1 of 3\).*are values of conv3.weight"):
         epoch(run, 1)
     assert_bit_equal(weights(run), before)
 
@@ -101,6 +101,43 @@ def test_input_that_is_not_finite_is_named(make_run):
 
     run.prepare = Spoiled(run.statistics, run.train.crop)
     before = weights(run)
-    with pytest.raises(NonFiniteLossError, match=r"step 0 .*The input holds values that are not finite"):
+    with pytest.raises(NonFiniteError, match=r"step 0 .*The input holds values that are not finite"):
         epoch(run, 0)
     assert_bit_equal(weights(run), before)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("devices", [1, 2])
+def test_layers_whose_outputs_are_not_finite_are_named(make_run, devices):
+    run = make_run(devices=devices)
+    epoch(run, 0)
+    for name, layer, key in run.net.parameters():
+        if name.endswith(("fc7.weight", "fc8.weight")):
+            layer.params[key][...] = np.float32(3e38)
+    with pytest.raises(NonFiniteError, match=r"The parameters are finite; .* outputs of fc7, relu7, dropout7, .*fc8"):
+        epoch(run, 1)
+
+
+def test_a_batch_without_an_image_is_a_step_without_an_update(make_run):
+    """Bad images are left out of their batch; where none is left, batches keep their numbers."""
+    whole, holed = make_run(), make_run()
+    batches = list(whole.train.epoch(0))
+
+    class Holed:
+        def epoch(self, number, start=0):
+            batch = batches[1]
+            hole = Batch(batch.images[:0], batch.labels[:0], batch.shifts[:0], batch.indices[:0], batch.views)
+            return iter([batches[0], hole, batches[2]][start:])
+
+        def __len__(self):
+            return 3
+
+    holed.train = Holed()
+    state = epoch(holed, 0)
+    assert state.batches == 3 and state.images == 20
+    for batch in (batches[0], batches[2]):  # the same by hand, with the steps' own numbers
+        whole.net.set_step({16: 0, 4: 2}[len(batch.labels)])
+        whole.loss.forward(whole.net.forward(whole.prepare(batch), train=True), batch.labels)
+        whole.net.backward(whole.loss.backward())
+        whole.optimizer.step()
+    assert_bit_equal(weights(whole), weights(holed))

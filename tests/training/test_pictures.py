@@ -142,7 +142,8 @@ def test_a_data_set_that_was_asked_for_and_does_not_fit_is_an_error(finished, tm
 
 def test_images_that_cannot_be_read_are_passed_over(finished, drawn, data, tmp_path):
     shutil.copytree(data.root, tmp_path / "dirty")
-    broken = open_dataset(tmp_path / "dirty").val.paths
+    val = open_dataset(tmp_path / "dirty").val
+    broken = [val.name(index) for index in range(len(val))]
     for path in broken[:4]:
         (tmp_path / path).write_bytes(b"no image")
     list(pictures.draw_pictures(finished, data=tmp_path / "dirty", images=12))

@@ -3,6 +3,7 @@
 Where the images lie is known to the stores (folders.py, archives.py, parquet.py); layouts.py finds the right one.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,12 @@ class Dataset:
     val: Split
     classes: tuple[str, ...]
     names: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells whether two runs had the same images in the same order: their number and a digest of their labels."""
+        digests = (hashlib.sha256(split.labels.tobytes()).hexdigest()[:16] for split in (self.train, self.val))
+        return f"{len(self.train)}+{len(self.val)} images, labels " + "+".join(digests)
 
 
 class Store(Protocol):

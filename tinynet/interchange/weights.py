@@ -44,9 +44,9 @@ def read_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-def save_weights(net, path: str | Path) -> None:
-    """Writes the parameters of `net` to `path` as safetensors, under their full names ("conv1.weight")."""
-    write_arrays(path, whole_parameters(net))
+def save_weights(net, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes the parameters of `net` to `path` as safetensors, under full names ("conv1.weight"), and some text."""
+    write_arrays(path, whole_parameters(net), metadata)
 
 
 def load_weights(net, path: str | Path) -> None:

@@ -1,9 +1,11 @@
-"""Checkpoints: everything a run needs to go on, in one safetensors file, written at the end of each epoch.
+"""Checkpoints: everything a run needs to go on from any step, each in a folder that is committed as a whole.
 
 There is no random state to save: every draw depends on the seed and the step alone.
 """
 
 import json
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from tinynet.backend import to_host
 from tinynet.data.statistics import Statistics
+from tinynet.files import check_folder, commit_folder
 from tinynet.interchange.weights import (
     CheckpointError,
     check_arrays,
@@ -20,17 +23,29 @@ from tinynet.interchange.weights import (
     whole_parameters,
     write_arrays,
 )
+from tinynet.training.loop import NonFiniteError
+
+WEIGHTS, VELOCITY, STATISTICS, STATE = FILES = (
+    "weights.safetensors", "velocity.safetensors", "statistics.safetensors", "state.json",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """settings: the network and the run, as JSON can hold them. history: one record per finished epoch."""
+    """settings: the network and the run, as JSON can hold them. history: one record per finished epoch.
+
+    step: how many were done. epoch: the number of the one to go on with, from 0. running: what was counted in it so
+    far, EpochState.counts(); empty at its start.
+    """
 
     weights: dict[str, np.ndarray]
     velocity: dict[str, np.ndarray]
     statistics: Statistics
     settings: dict
     history: list[dict]
+    step: int
+    epoch: int
+    running: dict
     path: Path
 
     def restore(self, net, optimizer=None) -> None:
@@ -42,30 +57,118 @@ class Checkpoint:
             set_arrays(net, optimizer.velocity, self.velocity)
 
 
-def save_checkpoint(path: str | Path, net, optimizer, statistics: Statistics, settings: dict, history: list) -> None:
-    """Writes a checkpoint; the one that was there before stays until the new one is complete."""
-    velocity = net.merge({name: to_host(velocity) for name, velocity in optimizer.velocity.items()})
-    arrays = {f"weights.{name}": parameter for name, parameter in whole_parameters(net).items()}
-    arrays |= {f"velocity.{name}": value for name, value in velocity.items()}
-    arrays |= statistics.to_arrays()
-    write_arrays(path, arrays, {"settings": json.dumps(settings), "history": json.dumps(history)})
-
-
-def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Reads a checkpoint; CheckpointError when the file is missing, damaged or no checkpoint of tinynet's."""
-    arrays, metadata = read_arrays(path)
+def load_checkpoint(folder: str | Path) -> Checkpoint:
+    """Reads a checkpoint whose checksums are right; CheckpointError when it is missing, damaged or something else."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder; a checkpoint is a folder with {', '.join(FILES)}")
     try:
+        check_folder(folder, FILES)
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         return Checkpoint(
-            weights=_part(arrays, "weights."),
-            velocity=_part(arrays, "velocity."),
-            statistics=Statistics.from_arrays(arrays),
-            settings=json.loads(metadata["settings"]),
-            history=json.loads(metadata["history"]),
-            path=Path(path),
+            weights=read_arrays(folder / WEIGHTS)[0],
+            velocity=read_arrays(folder / VELOCITY)[0],
+            statistics=Statistics.from_arrays(read_arrays(folder / STATISTICS)[0]),
+            path=folder,
+            **state,
         )
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of a training run ({error})") from error
+    except (OSError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: not a checkpoint that can be used: {error}") from error
 
 
-def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+def find_checkpoint(path: str | Path, report: Callable[[str], None] = print) -> Checkpoint:
+    """The newest usable checkpoint of a run's folder, or the one that `path` is; CheckpointError if there is none.
+
+    report: told of each damaged one that was passed over.
+    """
+    path = Path(path)
+    if not (path / "checkpoints").is_dir():
+        return load_checkpoint(path)
+    checkpoint = Checkpoints(path / "checkpoints").load_newest(report)
+    if checkpoint is None:
+        raise CheckpointError(f"{path}: a run without a checkpoint so far")
+    return checkpoint
+
+
+class Checkpoints:
+    """The checkpoints of a run: folders step-000001234 in `folder`, of which the last `keep` and the best are kept.
+
+    The best is the one after an epoch whose validation top-1 error is the lowest (the earliest of equals).
+    """
+
+    def __init__(self, folder: str | Path, keep: int = 3):
+        if keep < 1:
+            raise ValueError(f"Checkpoints: expected to keep 1 or more, got {keep}")
+        self.folder, self.keep = Path(folder), keep
+
+    def paths(self) -> list[Path]:
+        """Of all checkpoints, the oldest first."""
+        return sorted(self.folder.glob("step-*"))
+
+    def save(self, net, optimizer, statistics: Statistics, state: Mapping) -> Path:
+        """Writes a checkpoint of the step state["step"]; then deletes what is not to be kept.
+
+        state: the fields of Checkpoint that JSON can hold. CheckpointError, with everything as before, when it cannot
+        be written (a full disk); NonFiniteError for weights or velocities that nothing can go on from.
+        """
+        velocity = net.merge({name: to_host(velocity) for name, velocity in optimizer.velocity.items()})
+        weights = whole_parameters(net)
+        for kind, arrays in (("parameter", weights), ("velocity of", velocity)):
+            bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+            if bad:
+                names = ", ".join(bad)
+                raise NonFiniteError(f"step {state['step']}: no checkpoint, since the {kind} {names} is not finite")
+
+        def write(folder: Path) -> None:
+            write_arrays(folder / WEIGHTS, weights, {"settings": json.dumps(state["settings"])})
+            write_arrays(folder / VELOCITY, velocity)
+            write_arrays(folder / STATISTICS, statistics.to_arrays())
+            (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+
+        path = self.folder / f"step-{state['step']:09}"
+        try:
+            commit_folder(path, write)
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be written ({error}); those before it are as they were") from error
+        self._prune(path)
+        return path
+
+    def load_newest(self, report: Callable[[str], None] = print) -> Checkpoint | None:
+        """The newest checkpoint that is not damaged; `report` is told of each one that is. None: there is none at all.
+
+        CheckpointError when all are damaged.
+        """
+        errors = []
+        for path in reversed(self.paths()):
+            try:
+                return load_checkpoint(path)
+            except CheckpointError as error:
+                report(f"{error}. Falling back to the checkpoint before it.")
+                errors.append(error)
+        if errors:
+            raise CheckpointError(f"{self.folder}: none of {len(errors)} checkpoints can be used: {errors[-1]}")
+        return None
+
+    def _prune(self, newest: Path) -> None:
+        """Keeps `newest`, those just before it, and the best. One with a higher number was damaged, or left behind when
+        the run went on from an earlier one.
+        """
+        paths = self.paths()
+        place = paths.index(newest)
+        kept = {*paths[max(0, place + 1 - self.keep) : place + 1], self._best(paths[: place + 1])}
+        for path in set(paths) - kept:
+            path.rename(path.with_name(f".{path.name}.deleted"))  # first, so that a kill leaves no half of one
+        for path in self.folder.glob(".step-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    @staticmethod
+    def _best(paths: list[Path]) -> Path | None:
+        errors = {}
+        for path in paths:
+            try:
+                state = json.loads((path / STATE).read_text(encoding="utf-8"))
+                if state["history"] and not state["running"]:
+                    errors[path] = state["history"][-1]["validation"]["top1_error"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return min(errors, key=errors.get, default=None)

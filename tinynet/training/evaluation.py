@@ -11,7 +11,7 @@ import numpy as np
 
 from tinynet.backend import to_device, to_host
 from tinynet.data import DataError, Loader, Prepare, Split
-from tinynet.training.loop import EpochState, NonFiniteLossError, prepared
+from tinynet.training.loop import EpochState, NonFiniteError, prepared
 from tinynet.training.metrics import ClassErrors, Running, class_errors, ranks
 from tinynet.training.trained import Trained
 
@@ -21,7 +21,7 @@ Report = Callable[[EpochState], None]
 def evaluate(net, loader: Loader, prepare: Prepare, report: Report = lambda state: None) -> EpochState:
     """Loss and errors over all images of the loader, from the mean softmax over its views (paper, section 4.1).
 
-    Images that the loader skips do not count. NonFiniteLossError where the loss is not a finite number.
+    Images that the loader skips do not count. NonFiniteError where the loss is not a finite number.
     """
     state = EpochState()
     for _ in _answers(net, loader, prepare, report, state):
@@ -41,7 +41,7 @@ class Predictions:
 def predict(net, loader: Loader, prepare: Prepare, report: Report = lambda state: None) -> Predictions:
     """The probabilities of all images of the loader that can be read; its views are not "random"."""
     sums = _Sums(loader.split)
-    sums.add(net, loader, prepare, report)
+    sums.add(net, loader, prepare, report, EpochState())
     return sums.mean()
 
 
@@ -65,16 +65,18 @@ def evaluate_networks(
     batch_size: int = 16,
     workers: int = 2,
     report: Report = lambda state: None,
+    **bad,
 ) -> Evaluation:
     """The mean of several networks' answers, as the paper's 5 and 7 networks (section 6, table 2); one will do.
 
     Averaged is the softmax, over the views of an image and over the networks, each with its own crop, mean image and
     pixel scale. An image counts when every network could read it. `networks` may be lazy, as in
-    map(load_trained, paths): then one is in memory at a time. batch_size: images, each in all its views.
+    map(load_trained, paths): then one is in memory at a time. batch_size: images, each in all its views. bad: Loader's
+    max_bad and on_bad.
 
     ValueError without networks; DataError when a network's classes are not the split's, or no image can be read.
     """
-    sums = _Sums(split)
+    sums, state = _Sums(split), EpochState()
     names = None
     for trained in networks:
         if tuple(trained.settings["classes"]) != tuple(split.classes):
@@ -83,8 +85,8 @@ def evaluate_networks(
                 f" expected {_some(split.classes)}"
             )
         size, crop = trained.settings["resize"], trained.settings["crop"]
-        loader = Loader(split, batch_size, size, crop, views, workers=workers)
-        sums.add(trained.net, loader, trained.prepare(), report)
+        loader = Loader(split, batch_size, size, crop, views, workers=workers, **bad)
+        sums.add(trained.net, loader, trained.prepare(), report, state)
         names = names or trained.settings.get("names", split.classes)
         del trained  # or it would stay while the next one is loaded
     if not sums.networks:
@@ -116,9 +118,9 @@ class _Sums:
         self._sums = np.zeros((len(split), len(split.classes)), np.float32)
         self._counts = np.zeros(len(split), np.int64)  # how many networks could read the image
 
-    def add(self, net, loader: Loader, prepare: Prepare, report: Report) -> None:
+    def add(self, net, loader: Loader, prepare: Prepare, report: Report, state: EpochState) -> None:
         self.networks += 1
-        for indices, probabilities in _answers(net, loader, prepare, report, EpochState()):
+        for indices, probabilities in _answers(net, loader, prepare, report, state):
             self._sums[indices] += probabilities
             self._counts[indices] += 1
 
@@ -136,13 +138,12 @@ def _answers(
 
     Errors are those of the float32 values, so that they are the same whether the values are kept or not.
     """
-    batches = (batch for batch in loader.epoch() if len(batch.labels))  # no image of a batch may be readable
-    for batch, x in prepared(batches, prepare, state):
+    for batch, x in prepared(loader.epoch(), prepare, state):
         probabilities = _softmax(to_host(net.forward(x)).astype(np.float64))
         probabilities = probabilities.reshape(len(batch.labels), batch.views, -1).mean(axis=1)  # (N, classes)
         value = _mean_loss(probabilities[np.arange(len(batch.labels)), batch.labels])
         if not math.isfinite(value):
-            raise NonFiniteLossError(f"evaluation, batch {state.batches + 1} of {len(loader)}: the loss is {value}")
+            raise NonFiniteError(f"evaluation, batch {state.batches} of {len(loader)}: the loss is {value}")
         probabilities = probabilities.astype(np.float32)
         state.add(value, ranks(to_device(probabilities), batch.labels))
         yield batch.indices, probabilities

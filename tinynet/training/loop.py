@@ -1,5 +1,6 @@
 """One epoch of training. When to do which, and what becomes of the results, is a script's business."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -7,28 +8,33 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinynet.backend import to_host
+from tinynet.backend import on_device, to_host
 from tinynet.data import Batch, Loader, Prepare
-from tinynet.network import Sequential
 from tinynet.training.metrics import Running, ranks
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss of a step is not a number or infinite; the weights are as they were before the step."""
+class NonFiniteError(RuntimeError):
+    """The loss of a step, or a weight, is not a number or infinite."""
 
 
 @dataclass
 class EpochState(Running):
     """How an epoch goes: the running errors, and where the time went, in seconds."""
 
-    batches: int = 0
+    batches: int = 0  # begun
     waiting: float = 0.0  # for the loader
+    before: float = 0.0  # spent on this epoch before the run was interrupted
     started: float = field(default_factory=time.perf_counter)
     ended: float | None = None  # None while it goes on
 
+    def counts(self) -> dict:
+        """What a checkpoint in the middle of an epoch keeps; EpochState(**counts) goes on from there."""
+        kept = ("images", "loss_sum", "top1_misses", "top5_misses", "batches", "waiting")
+        return {name: getattr(self, name) for name in kept} | {"before": self.seconds}
+
     @property
     def seconds(self) -> float:
-        return (time.perf_counter() if self.ended is None else self.ended) - self.started
+        return self.before + (time.perf_counter() if self.ended is None else self.ended) - self.started
 
     @property
     def images_per_second(self) -> float:
@@ -41,11 +47,12 @@ class EpochState(Running):
 
 
 def prepared(batches: Iterable[Batch], prepare: Prepare, state: EpochState) -> Iterator[tuple[Batch, object]]:
-    """The batches and their inputs; the time spent waiting for the loader is added to the state.
+    """The batches and their inputs; batches, and the time spent waiting for the loader, are counted in the state.
 
-    The next batch is fetched, and starts on its way to the devices, before this one is computed.
+    The next batch is fetched, and starts on its way to the devices, before this one is computed. A batch none of whose
+    images could be read is counted and left out.
     """
-    iterator = iter(batches)
+    iterator, state.ended = iter(batches), None
 
     def following() -> Batch | None:
         before = time.perf_counter()
@@ -55,11 +62,13 @@ def prepared(batches: Iterable[Batch], prepare: Prepare, state: EpochState) -> I
 
     batch = following()
     while batch is not None:
-        x, upcoming = prepare(batch), following()
-        if upcoming is not None:
+        x = prepare(batch) if len(batch.labels) else None
+        upcoming = following()
+        if upcoming is not None and len(upcoming.labels):
             prepare.send(upcoming)
-        yield batch, x
         state.batches += 1
+        if x is not None:
+            yield batch, x
         batch = upcoming
     state.ended = time.perf_counter()
 
@@ -72,22 +81,24 @@ def train_epoch(
     prepare: Prepare,
     epoch: int,
     report: Callable[[EpochState], None] = lambda state: None,
+    state: EpochState | None = None,
 ) -> EpochState:
-    """Trains on every batch of epoch number `epoch` once; `report` is called after each step.
+    """Trains on every batch of epoch number `epoch` once; `report` is called after each step and may end it by raising.
 
-    The step's number, epoch * batches + batch, names the random streams: it is all that dropout depends on.
-    NonFiniteLossError, before the update, for a loss that is not finite.
+    The step's number, epoch * batches + batch, names the random streams: it is all that dropout depends on. state:
+    where an interrupted epoch stood, to go on with its next batch. NonFiniteError, before the update, for a loss that
+    is not finite.
     """
-    state = EpochState()
-    for batch, x in prepared(loader.epoch(epoch), prepare, state):
-        step = epoch * len(loader) + state.batches
+    state = state or EpochState()
+    for batch, x in prepared(loader.epoch(epoch, state.batches), prepare, state):
+        step = epoch * len(loader) + state.batches - 1
         net.set_step(step)
         logits = net.forward(x, train=True)
         value = loss.forward(logits, batch.labels)
         if not math.isfinite(value):
-            raise NonFiniteLossError(
-                f"step {step} (epoch {epoch + 1}, batch {state.batches + 1} of {len(loader)}): the loss is {value};"
-                f" the weights are as before the step. {_first_non_finite(net, x)}"
+            raise NonFiniteError(
+                f"step {step} (epoch {epoch + 1}, batch {state.batches} of {len(loader)}): the loss is {value};"
+                f" the weights are as before the step. {_not_finite(net, x)}"
             )
         net.backward(loss.backward())
         optimizer.step()
@@ -96,15 +107,25 @@ def train_epoch(
     return state
 
 
-def _first_non_finite(net, x) -> str:
-    """Says where values that are not finite first stand: in the input, a parameter, or the output of a layer."""
+def _not_finite(net, x) -> str:
+    """Says where there are values that are not finite: in the input, in which parameters, in which layers' outputs."""
     if not np.isfinite(to_host(x)).all():
         return "The input holds values that are not finite."
-    for name, parameter in net.params.items():
-        if not np.isfinite(to_host(parameter)).all():
-            return f"{name} holds values that are not finite: a smaller learning rate may help."
-    for layer in net if isinstance(net, Sequential) else ():
+    bad = [name for name, layer, key in net.parameters() if not np.isfinite(to_host(layer.params[key])).all()]
+    if bad:
+        return f"Not finite are values of {', '.join(bad)}: a smaller learning rate may help."
+    outputs = net.on_devices(lambda device: _outputs_not_finite(getattr(net, "towers", [net])[device], x, device))
+    names = list(dict.fromkeys(itertools.chain(*outputs)))  # each once, in order
+    if names:
+        return f"The parameters are finite; not finite are values in the outputs of {', '.join(names)}."
+    return "Parameters and outputs are finite: the loss overflowed; a smaller learning rate may help."
+
+
+def _outputs_not_finite(tower, x, device: int) -> list[str]:
+    """The names of a tower's layers whose outputs hold values that are not finite."""
+    names, x = [], on_device(x, device)
+    for layer in tower:
         x = layer.forward(x)
         if not np.isfinite(to_host(x)).all():
-            return f"The first output that is not finite is that of {layer.name}."
-    return "Input and parameters are finite: the computation overflowed; a smaller learning rate may help."
+            names.append(layer.name)
+    return names

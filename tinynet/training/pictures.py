@@ -16,7 +16,7 @@ from tinynet.network import Sequential
 from tinynet.random import stream
 from tinynet.training.evaluation import predict
 from tinynet.training.log import read_log
-from tinynet.training.loop import NonFiniteLossError
+from tinynet.training.loop import NonFiniteError
 from tinynet.training.trained import Trained, load_trained
 
 SEARCHED = 2000  # training images among which the nearest are looked for
@@ -80,7 +80,7 @@ def draw_pictures(
         if data is not None:
             raise
         yield f"No more pictures: {error}. Say where the data set is with --data PATH"
-    except NonFiniteLossError as error:
+    except NonFiniteError as error:
         yield f"No more pictures: {error}"
 
 

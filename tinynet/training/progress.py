@@ -1,9 +1,7 @@
-"""What a run shows while it works: a bar on a terminal, plain lines elsewhere; and its log of JSON lines."""
+"""What a run shows while it works: a bar on a terminal, plain lines elsewhere."""
 
-import json
 import sys
 import time
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -51,14 +49,14 @@ class Progress:
     def __call__(self, state: EpochState) -> None:
         if self._bar is not None:
             self._bar.set_postfix_str(self._describe(state), refresh=False)
-            self._bar.update()
+            self._bar.update(state.batches - self._bar.n)
         elif time.perf_counter() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.perf_counter()
-            print(f"{self._title}: batch {state.batches + 1}/{self._batches}, {self._describe(state)}", flush=True)
+            print(f"{self._title}: batch {state.batches}/{self._batches}, {self._describe(state)}", flush=True)
 
     def _describe(self, state: EpochState) -> str:
-        per_batch = state.seconds / (state.batches + 1)
-        left = per_batch * (self._batches - state.batches - 1 + self._epochs_after * self._batches)
+        per_batch = state.seconds / max(1, state.batches)
+        left = per_batch * (self._batches - state.batches + self._epochs_after * self._batches)
         parts = [f"loss {state.loss:.3f}, top-1 {state.top1_error:.1f} %, top-5 {state.top5_error:.1f} %"]
         parts += [f"{state.images_per_second:.0f} images/s, waiting {100 * state.waiting_share:.0f} %"]
         parts += [f"lr {self._lr:g}"] if self._lr is not None else []
@@ -70,9 +68,3 @@ class Progress:
     def __exit__(self, *exception) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-def append_json_line(path: Path, record: dict) -> None:
-    """Adds one record to a log of JSON lines."""
-    with open(path, "a", encoding="utf-8") as log:
-        log.write(json.dumps(record) + "\n")

@@ -1,0 +1,104 @@
+"""Files that survive what happens to long runs: folders committed as a whole, checksums, locks.
+
+A kill at any moment, a full disk or a flipped bit leaves what was there before, or is found out when it is read.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+CHECKSUMS = "SHA256SUMS"  # in the format of sha256sum: `sha256sum -c SHA256SUMS` checks a folder too
+
+
+class LockedError(OSError):
+    """Another process works in the same folder."""
+
+
+def commit_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Makes `folder` of the files that `write(beside)` puts into the folder `beside`: all of them or none.
+
+    They are written beside, with their checksums, reach the disk, and appear under their name by one rename. A folder
+    of this name that is there already is replaced. OSError when something cannot be written; nothing has changed then.
+    """
+    beside, replaced = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.replaced")
+    for left_behind in (beside, replaced):
+        shutil.rmtree(left_behind, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        write(beside)
+        files = sorted(beside.iterdir())
+        lines = [f"{_digest(file)}  {file.name}\n" for file in files]
+        (beside / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+        for file in (*files, beside / CHECKSUMS, beside):
+            sync(file)
+        if folder.exists():  # a folder cannot be renamed over another one that is not empty
+            folder.rename(replaced)
+        beside.rename(folder)
+        sync(folder.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def check_folder(folder: Path, names: Iterable[str]) -> None:
+    """ValueError that names which of a committed folder's files, `names`, is missing or not as it was written."""
+    try:
+        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        expected = dict(reversed(line.split("  ", 1)) for line in lines)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder / CHECKSUMS}: cannot be read ({error})") from error
+    for name in names:
+        try:
+            found = _digest(folder / name)
+        except OSError as error:
+            raise ValueError(f"{folder / name}: cannot be read ({error.strerror})") from error
+        if found != expected.get(name):
+            raise ValueError(f"{folder / name}: damaged, its checksum is not the one it was written with")
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, has reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Lock:
+    """Holds a folder for this process alone, until `release` or its end, however it ends; a context manager.
+
+    LockedError, with the number of the process that has it, when there is one.
+    """
+
+    def __init__(self, folder: Path):
+        import fcntl  # not on Windows
+
+        # opened without truncating: the file says who has the lock
+        self._file = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            owner = self._file.read().strip() or "another process"
+            self._file.close()
+            raise LockedError(f"{folder} is in use by {owner}") from None
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        self._file.flush()
+
+    def release(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.release()
