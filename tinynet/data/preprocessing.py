@@ -27,7 +27,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit gray: convert() would clip at 255 where it should divide
         values = np.asarray(image)
         gray = (values >> 8).astype(np.uint8)
-        gray[values == image.info.get("transparency")] = 255
+        if "transparency" in image.info:
+            gray[values == image.info["transparency"]] = 255
         return Image.fromarray(gray).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -36,8 +37,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def shorter_side_crop(image: Image.Image, size: int) -> np.ndarray:
-    """Resize so that the shorter side is `size`, and keep the middle square (paper, section 2): uint8 (size,
-    size, 3).
+    """Resize so that the shorter side is `size`, and keep the middle square (paper, section 2): uint8 (size, size,
+    3).
 
     As the 2012 program did: by area when it shrinks, bicubic when it enlarges; EXIF rotation is not applied.
     """
@@ -89,8 +90,8 @@ def _read(path: str | os.PathLike, name: str) -> bytes:
 
 
 def random_crop(image: np.ndarray, crop: int, generator: np.random.Generator) -> np.ndarray:
-    """A random crop x crop view of (height, width, 3), offsets 0 to height - crop inclusive, mirrored half
-    of the time (paper, 4.1).
+    """A random crop x crop view of (height, width, 3), offsets 0 to height - crop inclusive, mirrored half of the
+    time (paper, 4.1).
     """
     height, width, _ = image.shape
     top, left, mirrored = generator.integers((height - crop + 1, width - crop + 1, 2))
