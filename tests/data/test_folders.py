@@ -90,7 +90,7 @@ def test_errors_about_folders(tmp_path, root):
     with raises("found an empty folder"):
         open_dataset(tmp_path / "empty")
     for half in ("train", "val"):
-        with raises(f"{half}: no training and validation images found. Looked here and in ILSVRC/Data/CLS-LOC"):
+        with raises(f"{half}: no training or validation images found. Looked here and in ILSVRC/Data/CLS-LOC"):
             open_dataset(root / half)
         with raises("found cat/, dog/\nThis looks like one half of a data set: try the folder above it"):
             open_dataset(root / half)

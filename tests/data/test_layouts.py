@@ -4,6 +4,7 @@ import io
 import json
 import multiprocessing
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -285,7 +286,7 @@ def test_parquet_that_is_refused(tmp_path):
         opened(val=relabelled(val, lambda label: 0))
     with raises("1 of 4 classes have no image: labels [2]"):
         opened(train=relabelled(train, lambda label: label + (label == 2)))
-    with raises("expected labels from 0 to 2, found -1 to 2 (-1 is for images without a label"):
+    with raises("expected labels from 0 to 2 for 3 classes, found -1 to 2 (-1 is for images without a label"):
         opened(train=relabelled(train, lambda label: label - (label == 0)))
     data = opened(train=[(train[0][0], None, train[0][2]), ("n01440764_x.JPEG", b"no image", 0), *train[2:]])
     with raises("00002.parquet/" + train[0][0], "the row has no image bytes"):
@@ -332,6 +333,41 @@ def test_errors_about_paths(tmp_path):
         open_dataset(tmp_path)
 
 
+def test_images_that_are_gone_since_the_set_was_opened(tmp_path):
+    train_archive(tmp_path)
+    val_folders(tmp_path)
+    data = open_dataset(tmp_path)
+    archive = tmp_path / "ILSVRC2012_img_train.tar"
+    archive.write_bytes(archive.read_bytes()[:3000])
+    with raises("n01440764.tar/n01440764_10.JPEG: the archive is shorter than when it was indexed"):
+        data.train.load(0, 8)
+    archive.unlink()
+    with raises("n01440764_10.JPEG: cannot be read: [Errno 2]"):
+        data.train.load(0, 8)
+    (tmp_path / "validation" / WNIDS[1] / "ILSVRC2012_val_00000236.JPEG").unlink()
+    with raises("00000236.JPEG: cannot be read: [Errno 2]"):
+        data.val.load(2, 8)
+
+
+def test_files_that_may_not_be_read(tmp_path, monkeypatch):
+    train_archive(tmp_path)
+    val_folders(tmp_path)
+
+    def refuse(file, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with raises("ILSVRC2012_img_train.tar: cannot be read: Permission denied"):
+        open_dataset(tmp_path)
+
+
+def test_without_pyarrow(tmp_path, monkeypatch):
+    write_parquet_set(tmp_path, *parquet_rows())
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with raises("train-00000-of-00002.parquet: reading parquet files needs pyarrow: pip install pyarrow"):
+        open_dataset(tmp_path)
+
+
 def test_errors_about_webdatasets(tmp_path):
     train_webdataset(tmp_path)
     write(tmp_path / "set-val-0.tar", tar_bytes({"a.jpg": b"", "a.cls": b"0", "b.jpg": b""}))
@@ -341,7 +377,7 @@ def test_errors_about_webdatasets(tmp_path):
     with raises("set-val-0.tar/a.cls: expected an integer label, found b'cat'"):
         open_dataset(tmp_path)
     write(tmp_path / "set-val-0.tar", tar_bytes({"a.jpg": b"", "a.cls": b"7"}))
-    with raises("expected labels from 0 to 2, found 7 to 7"):
+    with raises("expected labels from 0 to 2 for 3 classes, found 7 to 7"):
         open_dataset(tmp_path)
 
 

@@ -93,6 +93,13 @@ def test_the_devkit(tmp_path, no_package):
         labels(tmp_path, [*NAMES, "ILSVRC2012_val_00006001.JPEG"])
 
 
+def test_without_scipy_the_devkit_is_passed_over(tmp_path, no_package, monkeypatch):
+    write_devkit(tmp_path / rules.DEVKIT, devkit_truth())
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with raises("nothing that tells their classes", "reading it needs pip install scipy"):
+        labels(tmp_path)
+
+
 def test_a_broken_devkit(tmp_path):
     pytest.importorskip("scipy")
     write(tmp_path / rules.DEVKIT, b"x" * 3000)
@@ -162,7 +169,7 @@ def test_wrong_lines_and_labels(tmp_path):
         told("a.jpg 0\nb.jpg 1\na.png 2\n")
     with raises("val: 1 of 2 images have no label in", "val.txt: b"):
         told("a.jpg 0\n")
-    with raises("val.txt: expected labels from 0 to 2, found 0 to 3"):
+    with raises("val.txt: expected labels from 0 to 2 for 3 classes, found 0 to 3"):
         told("a.jpg 0\nb.jpg 3\n")
     with raises("1 of 2 images are, by", "of a class that is not among the 3 of the training set: b (eel)"):
         told("a.jpg ant\nb.jpg eel\n")

@@ -51,15 +51,17 @@ def nested_archive_split(
 ) -> ImageSplit:
     """Images of ILSVRC2012_img_train.tar, a tar of tars: each inner one is a class."""
     index = index_archives([archive], progress)
-    inner = [name.split(".tar/", 1)[0] if ".tar/" in name else "" for name in index.names]
-    if not inner or "" in inner:
+    seen: dict[str, int] = {}
+    inner = (name.split(".tar/", 1)[0] if ".tar/" in name else "" for name in index.names)
+    group = np.fromiter((seen.setdefault(name, len(seen)) for name in inner), np.int64, len(index.names))
+    if not seen or "" in seen:
         raise DataError(
             f"{archive}: expected an archive of archives, one per class (n01440764.tar, ...), found "
-            f"{inner.count('')} images outside of such"
+            f"{np.count_nonzero(group == seen.get(''))} images outside of such"
         )
-    found = sorted(set(inner))
+    found = sorted(seen)
     positions = {name: position for position, name in enumerate(found)}
-    group = np.fromiter((positions[name] for name in inner), np.int64, len(inner))
+    group = np.array([positions[name] for name in seen])[group]
     return _split_of_groups([archive], index, found, group, classes)
 
 

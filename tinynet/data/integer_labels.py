@@ -22,7 +22,10 @@ def refuse_other_orders(where: str, labels: np.ndarray, classes: int) -> None:
         )
     if low < 0 or high >= classes:
         unlabelled = " (-1 is for images without a label, such as the test set's)" if low == -1 else ""
-        raise DataError(f"{where}: expected labels from 0 to {classes - 1}, found {low} to {high}{unlabelled}")
+        raise DataError(
+            f"{where}: expected labels from 0 to {classes - 1} for {classes} classes, "
+            f"found {low} to {high}{unlabelled}"
+        )
 
 
 def classes_of_integer_labels(

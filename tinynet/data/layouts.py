@@ -147,7 +147,7 @@ def _refuse_file(root: Path) -> None:
 
 
 def _not_found(root: Path, no_train: bool, no_val: bool) -> str:
-    missing = " and ".join(["training"] * no_train + ["validation"] * no_val)
+    missing = " or ".join(["training"] * no_train + ["validation"] * no_val)
     other = "" if no_train and no_val else f" ({'training' if no_val else 'validation'} images were found)"
     lines = [f"{root}: no {missing} images found{other}. Looked here and in {', '.join(INSIDE[1:])} for one of"]
     if no_train:
