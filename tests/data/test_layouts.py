@@ -182,11 +182,12 @@ def test_kaggle(tmp_path, expected, inside):
 
 
 def test_a_relative_path(tmp_path, monkeypatch):
-    train_folders(tmp_path)
-    val_flat(tmp_path)
-    (tmp_path / "deeper").mkdir()
-    monkeypatch.chdir(tmp_path / "deeper")
-    assert len(open_dataset("..").val) == 5
+    place = tmp_path / "ILSVRC" / "Data" / "CLS-LOC"
+    train_folders(place)
+    write_flat(place / "val", validation_files())
+    write(tmp_path / "val.txt", VAL_TXT)
+    monkeypatch.chdir(place / "train")
+    assert len(open_dataset("..").val) == 5  # the file is four folders above val, and three above the path
 
 
 def write_parquet(path, rows, label_names=None, **options):
@@ -327,6 +328,9 @@ def test_errors_about_paths(tmp_path):
     with raises(f"{archive}: looked for a folder, found a file", f"give the folder that they are in, {tmp_path}"):
         open_dataset(archive)
     with raises("no training images found (validation images were found)", "training: ILSVRC2012_img_train.tar"):
+        open_dataset(tmp_path)
+    write(tmp_path / "ILSVRC2012_img_train_t3.tar", tar_bytes({}))  # another task's, and none of webdataset's
+    with raises("no training images found", "found ILSVRC2012_img_train_t3.tar, ILSVRC2012_img_val.tar"):
         open_dataset(tmp_path)
     train_folders(tmp_path)
     with raises("ILSVRC2012_img_val.tar: expected images (.jpeg, .jpg, .png), found none"):

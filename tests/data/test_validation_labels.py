@@ -36,12 +36,12 @@ def solution(rows):
     return "ImageId,PredictionString\n" + "".join(f"{key},{text}\n" for key, text in rows)
 
 
-def write_devkit(path, truth, synsets=None):
+def write_devkit(path, truth):
     savemat = pytest.importorskip("scipy.io").savemat
     kinds = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("num_children", "O")]
     # The kit's own numbers are in no order of the wnids; 4 is an inner node.
-    rows = synsets or [(1, WNIDS[2], "Rottweiler", 0), (2, WNIDS[0], "tench", 0), (3, WNIDS[1], "goldfish", 0)]
-    rows = [*rows, (4, "n00001740", "entity", 3)]
+    rows = [(1, WNIDS[2], "Rottweiler", 0), (2, WNIDS[0], "tench", 0), (3, WNIDS[1], "goldfish", 0)]
+    rows.append((4, "n00001740", "entity", 3))
     file = io.BytesIO()
     savemat(file, {"synsets": np.array([tuple(row) for row in rows], dtype=kinds).reshape(-1, 1)})
     folder = "ILSVRC2012_devkit_t12"
@@ -107,6 +107,9 @@ def test_a_broken_devkit(tmp_path):
         labels(tmp_path)
     write(tmp_path / rules.DEVKIT, tar_bytes({"ILSVRC2012_devkit_t12/data/meta.mat": b"x"}))
     with raises(rules.DEVKIT, "found something else or a broken file"):
+        labels(tmp_path)
+    write_devkit(tmp_path / rules.DEVKIT, b"4\n")  # no image is of an inner node
+    with raises(rules.DEVKIT, "found something else or a broken file: 4"):
         labels(tmp_path)
 
 
