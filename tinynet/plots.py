@@ -159,7 +159,7 @@ class _Page:
         width = GAP + columns * (IMAGE + GAP) + first_gap
         lines = textwrap.wrap(title, max(20, int(12 * (width - 2 * GAP))))
         self._head = GAP + 0.2 * len(lines) + 0.1 * bool(lines)
-        self.width, self.height = width, self._head + rows * cell_height + GAP
+        self.width, self.height = width, self._head + rows * cell_height
         self.figure = _figure(self.width, self.height, layout="none")
         self.figure.text(
             GAP / width, 1 - GAP / self.height, "\n".join(lines), fontsize=9.5, va="top", linespacing=1.3,

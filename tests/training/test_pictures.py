@@ -184,7 +184,10 @@ def test_the_command_prints_what_it_made(finished, tmp_path, monkeypatch, capsys
         (["finished/weights.safetensors"], "error: .*looked for the folder of a run.*found that is a file"),
         (["."], "error: .*looked for the folder of a run.*found none of them"),
         (["finished", "--images", "0"], "error: expected 1 or more images, got 0"),
-        (["finished", "--out", "finished/log.jsonl"], "error: .*log.jsonl"),
+        (
+            ["finished", "--out", "finished/log.jsonl"],
+            "error: .*log.jsonl: pictures cannot be written there .* --out DIR",
+        ),
         (["finished", "--data", "typo"], "error: typo: looked for a folder"),
     ],
 )

@@ -3,6 +3,7 @@
 Made of a finished run, of one that was killed, and of one that still goes on.
 """
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tinynet.random import stream
 from tinynet.training.evaluation import predict
 from tinynet.training.log import read_log
 from tinynet.training.loop import NonFiniteError
+from tinynet.training.progress import Counter
 from tinynet.training.trained import Trained, load_trained
 
 SEARCHED = 2000  # training images among which the nearest are looked for
@@ -47,8 +49,8 @@ def draw_pictures(
 
     learning_curves.png from log.jsonl; conv1_filters.png, guesses.png and neighbours.png from the weights or the newest
     checkpoint, the last two with images of the data set at `data` (default: where the run found it), chosen by `seed`.
-    Raises ImportError without matplotlib, CheckpointError when `run` is no run's folder, ValueError for images < 1, and
-    DataError at the end when `data` is given and cannot be used.
+    Raises ImportError without matplotlib, CheckpointError when `run` is no run's folder, OSError when `out` cannot be
+    written, ValueError for images < 1, and DataError at the end when `data` is given and cannot be used.
     """
     run = Path(run)
     out = run if out is None else Path(out)
@@ -61,7 +63,7 @@ def draw_pictures(
             f"{run}: looked for the folder of a run, with its run.json, log.jsonl, weights.safetensors or checkpoints;"
             f" found {what}"
         )
-    out.mkdir(parents=True, exist_ok=True)
+    _check_writable(out)
     title = run.resolve().name
     yield _draw_curves(run, out, title)
     try:
@@ -82,6 +84,15 @@ def draw_pictures(
         yield f"No more pictures: {error}. Say where the data set is with --data PATH"
     except NonFiniteError as error:
         yield f"No more pictures: {error}"
+
+
+def _check_writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise OSError(f"{out}: pictures cannot be written there ({error}): name another folder, --out DIR") from error
 
 
 def _state(trained: Trained) -> str:
@@ -174,10 +185,11 @@ def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
     """(indices, outputs of fc7 after its ReLU) of the middle crops of images: (N,), (N, neurons) float32."""
     body = Sequential(list(trained.net.layers.items())[:-1])  # all but fc8
     loader = Loader(split, 32, trained.settings["resize"], trained.settings["crop"], "middle")
-    prepare = trained.prepare()
+    prepare, counter = trained.prepare(), Counter("comparing")
     indices, features = [], []
-    for batch in loader.epoch():
+    for number, batch in enumerate(loader.epoch(), start=1):
         if len(batch.labels):
             indices.append(batch.indices)
             features.append(to_host(body.forward(prepare(batch))).copy())  # the next batch overwrites the output
+        counter(number, len(loader))
     return np.concatenate(indices), np.concatenate(features)
