@@ -1,6 +1,7 @@
 """The log: what a kill and a resumed run leave of it, the sizes of parameters, and TensorBoard's curves."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -131,6 +132,6 @@ def test_tensorboard_forgets_what_a_resumed_run_does_again(tmp_path):
 
 
 def test_without_tensorboard_the_error_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tensorboard.compat.proto", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
     with pytest.raises(ImportError, match=r"pip install 'tinynet\[tensorboard\]'"):
         TensorBoard(tmp_path)
