@@ -3,7 +3,7 @@
     python examples/alexnet_imagenet.py                          a small drawn data set, a narrow net: minutes on a CPU
     python examples/alexnet_imagenet.py --data /path/to/imagenet     the paper's network and settings
 
-The data set is a folder with train/<class>/*.jpg and val/<class>/*.jpg. Everything a run makes is in its --output-dir.
+Everything that a run makes is in its --output-dir. Ctrl-C or SIGTERM save and leave; --resume goes on.
 """
 
 import argparse
@@ -56,7 +56,8 @@ def parse_arguments() -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--data", metavar="DIR", help="folder with train/ and val/; left out: a small synthetic data set is drawn")
+    add("--data", metavar="DIR", help="ImageNet in any of its layouts, any folders train/CLASS and val/CLASS, or what "
+        "`python -m tinynet prepare` made of them; left out: a small synthetic data set is drawn")  # fmt: skip
     add("--output-dir", metavar="DIR", help="where weights, log and pictures go (default: a new folder in runs/)")
     resume = "go on from the newest checkpoint in a run's folder, or from one checkpoint; without PATH: in --output-dir"
     add("--resume", nargs="?", const=True, metavar="PATH", help=f"{resume}, or from the start where there is none")
@@ -76,6 +77,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--checkpoint-minutes", type=float, default=15, metavar="N", help="between checkpoints (default: 15)")
     add("--checkpoint-steps", type=int, metavar="N", help="between checkpoints, if that is sooner")
     add("--keep", type=int, default=3, metavar="K", help="checkpoints kept, beside the best (default: 3)")
+    add("--tensorboard", action="store_true", help="write curves for TensorBoard into the output folder, too")
     add("--max-bad", type=float, default=0.01, help="share of images that may be unreadable (default: 0.01)")
 
     add = parser.add_argument_group("the network").add_argument
@@ -143,18 +145,10 @@ def find_resumed(args: argparse.Namespace):
 
 def open_data(args: argparse.Namespace):
     if args.data:
-        return open_dataset(args.data)
+        return open_dataset(args.data, Counter("listing"))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinynet" / "synthetic"
     print(f"No --data given: using a SYNTHETIC data set, drawn by this program, in {cache}", flush=True)
     return open_dataset(make_dataset(cache, progress=Counter("drawing")))
-
-
-def check_data(args: argparse.Namespace, checkpoint, data) -> None:
-    """DataError unless the checkpoint was made with these images."""
-    if checkpoint.settings["classes"] != list(data.classes):
-        raise DataError(f"{checkpoint.path} was trained on other classes than those of {data.root}")
-    if checkpoint.settings["data_set"] != data.fingerprint and not args.override:
-        raise DataError(f"{checkpoint.path} was trained on other images than those of {data.root}; --override goes on")
 
 
 def measured(args: argparse.Namespace, data, **bad):
@@ -174,11 +168,7 @@ def open_run(args: argparse.Namespace, checkpoint, data_set: str) -> Run:
         number = 1
         while (path := Path("runs") / f"alexnet-{data_set}-{number}").exists():
             number += 1
-    run = Run(path, args.keep, args.checkpoint_minutes, args.checkpoint_steps)
-    others = run.checkpoints.paths()
-    if others and not (checkpoint and checkpoint.path.parent.samefile(run.checkpoints.folder)):
-        raise FileExistsError(f"{path} has checkpoints of another run: --resume {path}, or choose another folder")
-    return run
+    return Run(path, checkpoint, args.keep, args.checkpoint_minutes, args.checkpoint_steps, args.tensorboard)
 
 
 def test(args: argparse.Namespace) -> None:
@@ -231,10 +221,10 @@ def train(args: argparse.Namespace) -> None:
     counts = f"{len(data.train):,} training and {len(data.val):,} validation images"
     print(f"{data.root}: {len(data.classes)} classes, {counts}")
     settings = {name: getattr(args, name) for name in PAPER}
-    settings |= {"classes": data.classes, "names": data.names, "data": str(data.root), "data_set": data.fingerprint}
+    settings |= {"classes": data.classes, "names": data.names}
+    settings |= {"data": str(data.root.resolve()), "data_set": data.fingerprint}
     if checkpoint:
-        check_data(args, checkpoint, data)
-
+        checkpoint.check_data(data, args.override)
     common = {"size": args.resize, "crop": args.crop, "seed": args.seed, "workers": args.workers}
     bad = {"max_bad": args.max_bad, "on_bad": lambda name, reason: run.bad_image(name, reason)}
     middle = Loader(data.val, args.batch_size, views="middle", **common, **bad)
@@ -264,11 +254,11 @@ def train(args: argparse.Namespace) -> None:
     history, state = [], None  # of the epochs so far, and of the one that was interrupted
     if checkpoint:
         checkpoint.restore(net, optimizer)
-        history, statistics = checkpoint.history, checkpoint.statistics
-        if checkpoint.running:
-            state = EpochState(**checkpoint.running)
-        print(f"Going on from {checkpoint.path}: epoch {len(history) + 1}, step {checkpoint.step:,}")
-        run.log("resume", step=checkpoint.step, checkpoint=str(checkpoint.path), warnings=args.notes)
+        history, statistics, step = checkpoint.history, checkpoint.statistics, checkpoint.step
+        if checkpoint.running and all(checkpoint.settings[key] == settings[key] for key in ("batch_size", "data_set")):
+            state = EpochState(**checkpoint.running)  # else the epoch begins again, since its batches are others
+        print(f"Going on from {checkpoint.path}: epoch {len(history) + 1}, step {step:,}")
+        run.log("resume", step=step, checkpoint=str(checkpoint.path), warnings=args.notes)
         checkpoint = None
     else:
         run.log("start", settings=settings)
@@ -297,6 +287,11 @@ def train(args: argparse.Namespace) -> None:
             stop.check()
 
         return report
+
+    if history or state:  # of a run that was finished, and is no longer
+        (run.folder / "weights.safetensors").unlink(missing_ok=True)
+    else:
+        save(epoch=0)  # a full disk is told of at once, and the images need not be measured again
 
     # ---- training ----
     with run.logged(), StopSignals() as stop:
@@ -345,6 +340,7 @@ def train(args: argparse.Namespace) -> None:
         "weights.safetensors": "the weights, for tinynet.load_weights and --weights",
         "checkpoints": "everything that --resume needs",
         "log.jsonl": "a JSON record of each epoch, and of each event",
+        "tensorboard": "curves, for tensorboard --logdir",
         "learning_curves.png": "loss and errors per epoch",
         "conv1_filters.png": "the kernels of conv1, tower by tower",
     }.items():
@@ -365,6 +361,6 @@ if __name__ == "__main__":
         print("\nInterrupted.", file=sys.stderr)
         sys.exit(130)
     except (
-        tinynet.BackendError, tinynet.CheckpointError, DataError, NonFiniteError, OSError, ValueError
+        tinynet.BackendError, tinynet.CheckpointError, DataError, NonFiniteError, ImportError, OSError, ValueError
     ) as error:  # fmt: skip
         sys.exit(f"error: {error}")

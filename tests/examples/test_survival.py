@@ -132,7 +132,7 @@ def test_a_full_disk_ends_no_run(data, whole, tmp_path):
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert process.returncode == 1
-    assert "warning: no checkpoint of step 1: " in process.stderr and "no checkpoint of step 6: " in process.stderr
+    assert "warning: no checkpoint of step 0: " in process.stderr and "no checkpoint of step 6: " in process.stderr
     assert "error: run/weights.safetensors: cannot be written" in process.stderr and "Traceback" not in process.stderr
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
     assert len(re.findall(r"^epoch", process.stdout, re.M)) == 2  # it trained all the same

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.backend import to_host
-from tinynet.data.statistics import Statistics
+from tinynet.data import DataError, Dataset, Statistics
 from tinynet.files import check_folder, commit_folder
 from tinynet.interchange.weights import (
     CheckpointError,
@@ -47,6 +47,13 @@ class Checkpoint:
     epoch: int
     running: dict
     path: Path
+
+    def check_data(self, data: Dataset, other_images: bool = False) -> None:
+        """DataError unless it was made with the classes of `data` and, unless told, with the same images."""
+        if self.settings["classes"] != list(data.classes):
+            raise DataError(f"{self.path} was trained on other classes than those of {data.root}")
+        if self.settings["data_set"] != data.fingerprint and not other_images:
+            raise DataError(f"{self.path} was trained on other images than those of {data.root}; --override goes on")
 
     def restore(self, net, optimizer=None) -> None:
         """Sets the net's parameters and the optimizer's velocities, all or none; CheckpointError if they do not fit."""

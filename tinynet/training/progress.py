@@ -26,13 +26,16 @@ class Counter:
     """A bar for a count of things, as the callback counter(done, total); nothing where there is no terminal."""
 
     def __init__(self, title: str):
-        self._bar = tqdm(desc=title, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty())
+        self._title, self._bar = title, None
 
     def __call__(self, done: int, total: int) -> None:
-        self._bar.total = total
+        if self._bar is None:  # the first call, or another stage after one that was finished
+            hidden = not sys.stderr.isatty()
+            self._bar = tqdm(desc=self._title, total=total, leave=False, dynamic_ncols=True, disable=hidden)
         self._bar.update(done - self._bar.n)
         if done == total:
             self._bar.close()
+            self._bar = None
 
 
 class Progress:

@@ -11,24 +11,37 @@ from tqdm import tqdm
 
 from tinynet.files import Lock
 from tinynet.interchange.weights import CheckpointError
-from tinynet.training.checkpoint import Checkpoints
-from tinynet.training.log import append_json_line
+from tinynet.training.checkpoint import Checkpoint, Checkpoints
+from tinynet.training.log import TensorBoard, append_json_line
 
 
 class Run:
     """Lock, log and checkpoints of the run in `folder`, which is made if it is not there.
 
-    A checkpoint is due after `minutes`, or after `steps` steps where they are given; the last `keep` and the best stay.
-    LockedError, an OSError, when another process has the folder.
+    resumed: the checkpoint that it goes on from. A checkpoint is due after `minutes`, or after `steps` steps where they
+    are given; the last `keep` and the best stay. tensorboard: the log's epochs become curves, too. LockedError, an
+    OSError, when another process has the folder, FileExistsError when it has checkpoints of another run.
     """
 
-    def __init__(self, folder: str | Path, keep: int = 3, minutes: float = 15, steps: int | None = None):
+    def __init__(
+        self,
+        folder: str | Path,
+        resumed: Checkpoint | None = None,
+        keep: int = 3,
+        minutes: float = 15,
+        steps: int | None = None,
+        tensorboard: bool = False,
+    ):
         if not minutes > 0 or (steps is not None and steps < 1):
             raise ValueError(f"checkpoints: expected minutes > 0 and steps > 0 between them, got {minutes}, {steps}")
         self.folder = Path(folder)
         self.checkpoints = Checkpoints(self.folder / "checkpoints", keep)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = Lock(self.folder)
+        if self.checkpoints.paths() and not (resumed and resumed.path.parent.samefile(self.checkpoints.folder)):
+            raise FileExistsError(f"{folder} has checkpoints of another run: --resume {folder}, or choose another")
+        resumed_at = resumed.step if resumed else None
+        self._curves = TensorBoard(self.folder / "tensorboard", resumed_at) if tensorboard else None
         self._minutes, self._steps = minutes, steps
         self._saved, self._steps_since = time.monotonic(), 0
         self._named: set[str] = set()
@@ -49,6 +62,9 @@ class Run:
             append_json_line(self.folder / "log.jsonl", record)
         except OSError as error:
             self.warn(f"the log cannot be written: {error}")
+        if event == "epoch" and self._curves:
+            self._curves.add(record)
+            self._curves.flush()
 
     def warn(self, message: str) -> None:
         tqdm.write(f"warning: {message}", file=sys.stderr)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tinynet import models
 from tinynet.data import Prepare, Statistics
+from tinynet.files import CHECKSUMS, check_folder
 from tinynet.interchange.weights import CheckpointError, read_arrays, set_parameters
 from tinynet.network import Sequential
 
@@ -63,6 +64,11 @@ def _newest(run: Path) -> Trained:
 
 
 def _load(path: Path) -> Trained:
+    if (path.parent / CHECKSUMS).exists():  # a checkpoint's
+        try:
+            check_folder(path.parent, (WEIGHTS, STATISTICS))
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
     weights, metadata = read_arrays(path)
     settings = _settings(path, metadata)
     beside = path.with_name(STATISTICS)
