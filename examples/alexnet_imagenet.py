@@ -153,6 +153,8 @@ def open_data(args: argparse.Namespace):
 
 def measured(args: argparse.Namespace, data, **bad):
     """The mean image and the principal components of colour."""
+    if data.statistics and args.measure_images is None:
+        return data.statistics
     print("Measuring the mean image and the principal components of colour ...", flush=True)
     counter, workers = Counter("measuring"), max(1, args.workers)
     return measure(data.train, args.resize, args.measure_images, workers, args.seed, counter, **bad)

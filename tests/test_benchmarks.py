@@ -176,3 +176,32 @@ def test_clock_counts_after_the_warm_up(monkeypatch):
     monkeypatch.setattr(common.time, "perf_counter", lambda: float(next(now)))
     assert common.timed(lambda: calls.append(0), 2, warm_up=3) == [1.0, 1.0] and len(calls) == 5
     assert len(common.timed(lambda: None, 2, seconds=5.0)) == 5
+
+
+def test_loader_tables():
+    import loader
+
+    runs = [{"wall": 0.01, "processor": 0.02}, {"wall": 0.02, "processor": 0.02}, {"wall": 0.04, "processor": 0.02}]
+    lines = loader.loading_table({("folders", 1): runs}).splitlines()
+    assert lines[2] == "| folders | 1 | 50 | 100 | 50 |"
+    memory = [{"seconds": [2.0, 2.0, 3.0], "waiting": 0.0}]
+    folders = [{"seconds": [2.2, 2.4], "waiting": share} for share in (0.01, 0.2, 0.03)]
+    lines = loader.training_table({"memory": memory, "folders": folders}, batch_size=46).splitlines()
+    assert lines[2:] == ["| memory | 2000 | 23.0 | 0.0 % | 0.0 % |", "| folders | 2300 | 20.0 | 3.0 % | 15.0 % |"]
+
+
+def test_loader_benchmark_trains_from_every_source(monkeypatch, tmp_path):
+    import loader
+
+    monkeypatch.setattr(loader, "DRAWN", 3)
+    args = Namespace(folders=tmp_path / "folders", cache=tmp_path / "cache", data=None, threads=1)
+    args.batch_size, args.steps, args.width, args.devices, args.loader_threads = 2, 1, 0.06, 2, 1
+    assert "drawn images, 500 x 375" in loader.prepare_data(args)
+    for source in ("memory", *loader.SOURCES):
+        args.source = source
+        result = loader.training_worker(args)
+        assert len(result["seconds"]) == 1 and 0 <= result["waiting"] <= 1
+    assert loader.loading_worker(args)["wall"] > 0
+    again = Namespace(**vars(args) | {"folders": tmp_path / "again", "cache": tmp_path / "other", "data": args.folders})
+    assert f"{args.folders}, " in loader.prepare_data(again)
+    assert len(list((tmp_path / "again" / "train" / "images").iterdir())) == 16

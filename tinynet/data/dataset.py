@@ -3,16 +3,21 @@
 Where the images lie is known to the stores (folders.py, archives.py, parquet.py); layouts.py finds the right one.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from tinynet.data.errors import DataError
 from tinynet.data.preprocessing import decode
+
+if TYPE_CHECKING:
+    from tinynet.data.statistics import Statistics
 
 ProgressCallback = Callable[[int, int], None]  # progress(done, total)
 
@@ -35,7 +40,7 @@ class Dataset:
     """A training and a validation set with the same classes.
 
     classes: what a label stands for, in the order of the labels (ImageNet's wnids, or folders' names). names: what
-    reports call them, in the same order.
+    reports call them, in the same order. statistics: of the whole training set, where they are known without measuring.
     """
 
     root: Path
@@ -43,6 +48,7 @@ class Dataset:
     val: Split
     classes: tuple[str, ...]
     names: tuple[str, ...]
+    statistics: Statistics | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from tinynet.data.archives import class_archives_split, flat_archive_split, nested_archive_split, webdataset_split
+from tinynet.data.cache import recognise_cache
 from tinynet.data.class_names import class_names
 from tinynet.data.dataset import Dataset, ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
@@ -26,7 +27,8 @@ Opener = Callable[..., ImageSplit]  # opener(classes=..., progress=...)
 
 
 def open_dataset(root: str | Path, progress: ProgressCallback | None = None) -> Dataset:
-    """Open the data set at `root`, in any of the layouts below; training and validation may have different ones.
+    """Open the data set at `root`, in any of the layouts below; training and validation may have different ones. Or
+    the cache that was prepared of one.
 
     `root` is the folder that has them, or Kaggle's with ILSVRC/Data/CLS-LOC inside. progress(done, total) is called
     while folders are listed or archives indexed, from its start for each. Raises DataError that says what was looked
@@ -35,7 +37,7 @@ def open_dataset(root: str | Path, progress: ProgressCallback | None = None) -> 
     root = Path(root).expanduser()
     try:
         _refuse_file(root)
-        return next((dataset for recognise in WHOLE if (dataset := recognise(root))), None) or _open(root, progress)
+        return recognise_cache(root) or _open(root, progress)
     except OSError as error:  # a folder or file that this user may not read, a disk that fails
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror or error}") from error
 
@@ -73,9 +75,6 @@ def parquet_files(base: Path, names: Names) -> Opener | None:
 def webdataset(base: Path, names: Names) -> Opener | None:
     return _opener(webdataset_split, _shards(base, names, ".tar"))
 
-
-# Layouts of the data set as a whole, tried first: recognise(root) returns it, or None.
-WHOLE: list[Callable[[Path], Dataset | None]] = []
 
 # The layouts of each split, in the order in which they are tried, and what an error says of them.
 TRAINING = {

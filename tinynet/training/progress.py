@@ -23,7 +23,7 @@ def duration(seconds: float) -> str:
 
 
 class Counter:
-    """A bar for a count of things, as the callback counter(done, total); nothing where there is no terminal."""
+    """A bar for a count of things, as the callback counter(done, total); where there is no terminal, lines."""
 
     def __init__(self, title: str):
         self._title, self._bar = title, None
@@ -32,8 +32,18 @@ class Counter:
         if self._bar is None:  # the first call, or another stage after one that was finished
             hidden = not sys.stderr.isatty()
             self._bar = tqdm(desc=self._title, total=total, leave=False, dynamic_ncols=True, disable=hidden)
+            self._began = self._last_line = time.perf_counter()
         self._bar.update(done - self._bar.n)
         if done == total:
+            self.close()
+        elif self._bar.disable and time.perf_counter() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.perf_counter()
+            left = (self._last_line - self._began) / max(1, done) * (total - done)
+            print(f"{self._title}: {done:,} of {total:,}, {duration(left)} left", flush=True)
+
+    def close(self) -> None:
+        """Takes the bar away; needed only when the count ends before its total."""
+        if self._bar is not None:
             self._bar.close()
             self._bar = None
 
