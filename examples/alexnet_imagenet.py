@@ -117,6 +117,8 @@ def parse_arguments() -> argparse.Namespace:
     settings = PAPER if args.data else DRAWN
     if args.checkpoint:
         settings = settings | args.checkpoint.settings
+        if not settings["drawn"]:
+            args.data = args.data or settings["data"]
     for name in PAPER:
         given = getattr(args, name)
         if given is None:
@@ -149,15 +151,6 @@ def open_data(args: argparse.Namespace):
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinynet" / "synthetic"
     print(f"No --data given: using a SYNTHETIC data set, drawn by this program, in {cache}", flush=True)
     return open_dataset(make_dataset(cache, progress=Counter("drawing")))
-
-
-def measured(args: argparse.Namespace, data, **bad):
-    """The mean image and the principal components of colour."""
-    if data.statistics and args.measure_images is None:
-        return data.statistics
-    print("Measuring the mean image and the principal components of colour ...", flush=True)
-    counter, workers = Counter("measuring"), max(1, args.workers)
-    return measure(data.train, args.resize, args.measure_images, workers, args.seed, counter, **bad)
 
 
 def open_run(args: argparse.Namespace, checkpoint, data_set: str) -> Run:
@@ -201,17 +194,9 @@ def print_errors(views: str, result, networks: int = 1, skipped: int = 0) -> Non
     )
 
 
-def errors(result) -> dict:
-    """What the log keeps of a pass over the data."""
-    return {"loss": result.loss, "top1_error": result.top1_error, "top5_error": result.top5_error}
-
-
 def main() -> None:
     args = parse_arguments()
-    if args.test_only:
-        test(args)
-    else:
-        train(args)
+    test(args) if args.test_only else train(args)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -220,11 +205,12 @@ def train(args: argparse.Namespace) -> None:
 
     # ---- data ----
     data = open_data(args)
-    counts = f"{len(data.train):,} training and {len(data.val):,} validation images"
-    print(f"{data.root}: {len(data.classes)} classes, {counts}")
+    print(
+        f"{data.root}: {len(data.classes)} classes, {len(data.train):,} training and {len(data.val):,} validation images"
+    )
     settings = {name: getattr(args, name) for name in PAPER}
     settings |= {"classes": data.classes, "names": data.names}
-    settings |= {"data": str(data.root.resolve()), "data_set": data.fingerprint}
+    settings |= {"data": str(data.root.resolve()), "data_set": data.fingerprint, "drawn": not args.data}
     if checkpoint:
         checkpoint.check_data(data, args.override)
     common = {"size": args.resize, "crop": args.crop, "seed": args.seed, "workers": args.workers}
@@ -252,7 +238,7 @@ def train(args: argparse.Namespace) -> None:
         schedule = StepSchedule(args.lr_step_size, args.lr_divisor)
 
     # ---- where the run stands ----
-    run = open_run(args, checkpoint, data.root.name)
+    run = open_run(args, checkpoint, data.root.resolve().name)
     history, state = [], None  # of the epochs so far, and of the one that was interrupted
     if checkpoint:
         checkpoint.restore(net, optimizer)
@@ -264,7 +250,11 @@ def train(args: argparse.Namespace) -> None:
         checkpoint = None
     else:
         run.log("start", settings=settings)
-        statistics = measured(args, data, **bad)
+        statistics = data.statistics if args.measure_images is None else None  # a prepared cache has them
+        if statistics is None:
+            print("Measuring the mean image and the principal components of colour ...", flush=True)
+            workers, counter = max(1, args.workers), Counter("measuring")
+            statistics = measure(data.train, args.resize, args.measure_images, workers, args.seed, counter, **bad)
     settings["network"] = network
     settings["scale"] = 1.0 if args.init == "paper" else 1 / max(statistics.pixel_deviation, 1.0)
     run.describe(settings)
@@ -314,7 +304,8 @@ def train(args: argparse.Namespace) -> None:
                 f" {duration(state.seconds + validation.seconds)}",
                 flush=True,
             )
-            record = {"epoch": epoch + 1, "lr": optimizer.lr, "train": errors(state), "validation": errors(validation)}
+            record = {"epoch": epoch + 1, "lr": optimizer.lr, "train": state.record()}
+            record |= {"validation": validation.record()}
             record |= {"images_per_second": state.images_per_second, "waiting_share": state.waiting_share}
             history.append(record)
             run.log("epoch", step=(epoch + 1) * len(batches), **record, parameters=parameter_sizes(net, optimizer))
@@ -327,7 +318,7 @@ def train(args: argparse.Namespace) -> None:
         with Progress(loader.views, len(loader)) as progress:
             result = evaluate(net, loader, prepare, progress)
         print_errors(loader.views, result, skipped=len(loader.bad))
-        run.log("test", views=loader.views, **errors(result))
+        run.log("test", views=loader.views, **result.record())
 
     # ---- what is left behind ----
     save_weights(net, run.folder / "weights.safetensors", {"settings": json.dumps(settings)})
@@ -337,17 +328,8 @@ def train(args: argparse.Namespace) -> None:
         plots.filters(whole_parameters(net)["conv1.weight"], run.folder / "conv1_filters.png", towers=args.groups)
     except ImportError:
         print("No pictures: they need matplotlib, pip install 'tinynet[plots]'")
-    print(f"\nDone in {duration(time.perf_counter() - began)}. In {run.folder}:")
-    for name, what in {
-        "weights.safetensors": "the weights, for tinynet.load_weights and --weights",
-        "checkpoints": "everything that --resume needs",
-        "log.jsonl": "a JSON record of each epoch, and of each event",
-        "tensorboard": "curves, for tensorboard --logdir",
-        "learning_curves.png": "loss and errors per epoch",
-        "conv1_filters.png": "the kernels of conv1, tower by tower",
-    }.items():
-        if (run.folder / name).exists():
-            print(f"  {name:24}{what}")
+    made = ", ".join(sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")))
+    print(f"\nDone in {duration(time.perf_counter() - began)}. In {run.folder}: {made}")
     if not args.data:
         print("\nTo train on ImageNet with the paper's settings:")
         print("  python examples/alexnet_imagenet.py --data /path/to/imagenet")

@@ -40,6 +40,10 @@ class Running:
         self.top1_misses += int((ranks >= 1).sum())
         self.top5_misses += int((ranks >= 5).sum())
 
+    def record(self) -> dict[str, float]:
+        """What a log keeps of a pass over the data."""
+        return {"loss": self.loss, "top1_error": self.top1_error, "top5_error": self.top5_error}
+
     @property
     def loss(self) -> float:
         return self.loss_sum / max(1, self.images)
