@@ -205,9 +205,8 @@ def train(args: argparse.Namespace) -> None:
 
     # ---- data ----
     data = open_data(args)
-    print(
-        f"{data.root}: {len(data.classes)} classes, {len(data.train):,} training and {len(data.val):,} validation images"
-    )
+    train_images, val_images = len(data.train), len(data.val)
+    print(f"{data.root}: {len(data.classes)} classes, {train_images:,} training and {val_images:,} validation images")
     settings = {name: getattr(args, name) for name in PAPER}
     settings |= {"classes": data.classes, "names": data.names}
     settings |= {"data": str(data.root.resolve()), "data_set": data.fingerprint, "drawn": not args.data}
