@@ -11,7 +11,7 @@ from tinynet.backend import device_of, to_host
 from tinynet.data.statistics import Statistics
 from tinynet.interchange.weights import whole_parameters
 from tinynet.parallel import partition
-from tinynet.training.checkpoint import load_checkpoint, save_checkpoint
+from tinynet.training import Checkpoints, load_checkpoint
 
 NETS = [lambda: small_alexnet(groups=4), networks.take_block, networks.vgg_like, networks.nested]
 IDS = ["alexnet", "take_block", "vgg_like", "nested"]
@@ -97,6 +97,11 @@ def state(net, optimizer) -> dict[str, np.ndarray]:
     return {**weights, **{f"velocity.{name}": value for name, value in velocity.items()}}
 
 
+def saved(folder, net, optimizer, step: int):
+    place = {"settings": {}, "history": [], "step": step, "epoch": 0, "running": {}}
+    return Checkpoints(folder).save(net, optimizer, STATISTICS, place)
+
+
 def resumed(path, devices: int):
     """A net and an optimizer that know what the checkpoint says."""
     net = on(changed(networks.nested()), devices)
@@ -110,8 +115,7 @@ def test_a_run_goes_on_with_another_number_of_devices(before, after, tmp_path):
     net = on(networks.nested(), before)
     optimizer = SGD(net, 0.01)
     run(net, optimizer, range(3))
-    save_checkpoint(tmp_path / "checkpoint", net, optimizer, STATISTICS, {"devices": before}, [])
-    other, its_optimizer = resumed(tmp_path / "checkpoint", after)
+    other, its_optimizer = resumed(saved(tmp_path, net, optimizer, 3), after)
     now, restored = state(net, optimizer), state(other, its_optimizer)
     assert now.keys() == restored.keys()
     for name, values in now.items():
