@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+LOCK = ".lock"
 CHECKSUMS = "SHA256SUMS"  # in the format of sha256sum: `sha256sum -c SHA256SUMS` checks a folder too
 
 
@@ -82,7 +83,7 @@ class Lock:
         import fcntl  # not on Windows
 
         # opened without truncating: the file says who has the lock
-        self._file = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
+        self._file = open(folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -2,7 +2,6 @@
 made good by the same command. What is written is described in cache.py, what is kept on the way in cache_journal.py.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -34,9 +33,10 @@ from tinynet.data.dataset import Dataset
 from tinynet.data.errors import DataError
 from tinynet.data.layouts import open_dataset
 from tinynet.data.statistics import Sums
+from tinynet.files import LOCK, Lock, sync
 from tinynet.interchange.weights import write_arrays
 
-SUMS, LOCK = "sums.safetensors", ".lock"
+SUMS = "sums.safetensors"
 KEPT = "What is finished is kept: the same command goes on from there"
 
 
@@ -89,7 +89,7 @@ def _is_complete(out: Path, manifest: Manifest, report: Callable[[str], None]) -
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Makes the folder this process's own as long as it lives; DataError for one that is in use or not a cache."""
+    """Makes the folder this process's own; LockedError when another one has it, DataError for what is not a cache."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: expected a folder to write, found a file")
     if out.exists() and not (out / JOURNAL).exists():
@@ -97,11 +97,7 @@ def _locked(out: Path) -> Iterator[None]:
         if others:
             raise DataError(f"{out}: expected a new or empty folder, or a cache begun before; found {others[0]}")
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / LOCK, "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel releases it, however the process ends
-        except BlockingIOError:
-            raise DataError(f"{out}: another process is preparing this cache") from None
+    with Lock(out):
         yield
 
 
@@ -136,7 +132,7 @@ class _Writer:
         self._check_space()
         with Journal(self._out / JOURNAL, self._manifest) as journal:
             self._make_files(begun=bool(journal.finished))
-            _sync(self._out)
+            sync(self._out)
             chunks = [
                 Chunk(split, first, min(first + images_per_chunk, images))
                 for split, images in self._manifest.images.items()
@@ -223,22 +219,14 @@ class _Writer:
         beside = self._out / f".{MANIFEST}.partial"
         beside.write_text(manifest.to_json() + "\n", encoding="utf-8")
         for name in (*(f"{split}.npz" for split in SPLITS), BAD, beside.name, "."):
-            _sync(self._out / name)
+            sync(self._out / name)
         beside.replace(self._out / MANIFEST)
-        _sync(self._out)
+        sync(self._out)
         _remove_leftovers(self._out)
 
 
 def _remove_leftovers(out: Path) -> None:
     """Of a whole cache, what only its writing needed; the lock too, since the manifest keeps all from writing now."""
-    for path in (out / JOURNAL, out / SUMS, out / LOCK, *out.glob(".*.partial")):
+    begun = (*out.glob(".*.partial"), *out.glob(".tmp*"))  # by write_arrays and by safetensors, killed meanwhile
+    for path in (out / JOURNAL, out / SUMS, out / LOCK, *begun):
         path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file, or the list of a folder's files, is safe on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
