@@ -1,5 +1,6 @@
 """Folders that are committed as a whole, their checksums, and locks."""
 
+import os
 import subprocess
 import sys
 
@@ -59,8 +60,8 @@ HOLD += "sys.stdout.flush(); input()"
 
 
 def test_a_lock_names_its_owner_and_ends_with_it(tmp_path):
-    command = [sys.executable, "-c", HOLD, str(tmp_path)]
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command, host = [sys.executable, "-c", HOLD, str(tmp_path)], os.environ | {"TINYNET_BACKEND": "numpy"}
+    holder = subprocess.Popen(command, env=host, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(LockedError, match=f"in use by process {holder.pid}"):

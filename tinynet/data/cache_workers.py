@@ -50,7 +50,7 @@ def finished(tasks: dict[Chunk, Checksums], out: Path, manifest: Manifest, worke
     running: set[Future] = set()
     try:
         while True:
-            with _without_interrupts():  # processes begin here
+            with _for_workers():  # which begin here
                 running |= {pool.submit(_work, *task) for task in islice(left, 2 * workers - len(running))}
             if not running:
                 return
@@ -63,15 +63,20 @@ def finished(tasks: dict[Chunk, Checksums], out: Path, manifest: Manifest, worke
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C goes to all processes of a terminal, but only the first is to answer it: those that begin in here inherit
-    that it is blocked.
+def _for_workers() -> Iterator[None]:
+    """What processes that begin in here inherit: that Ctrl-C, which a terminal sends to all of them, is blocked, since
+    the first alone is to answer it; and the backend without a GPU, which would reserve memory for each of them.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    backend = os.environ.get("TINYNET_BACKEND")
+    os.environ["TINYNET_BACKEND"] = "numpy"
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        os.environ.pop("TINYNET_BACKEND")
+        if backend is not None:
+            os.environ["TINYNET_BACKEND"] = backend
 
 
 _worker: "_Worker"  # of this process, if it is one
