@@ -244,7 +244,7 @@ def train(args: argparse.Namespace) -> None:
         history, statistics, step = checkpoint.history, checkpoint.statistics, checkpoint.step
         if checkpoint.running and all(checkpoint.settings[key] == settings[key] for key in ("batch_size", "data_set")):
             state = EpochState(**checkpoint.running)  # else the epoch begins again, since its batches are others
-        print(f"Going on from {checkpoint.path}: epoch {len(history) + 1}, step {step:,}")
+        print(f"Going on from {checkpoint.path}: {len(history)} of {args.epochs} epochs done, step {step:,}")
         run.log("resume", step=step, checkpoint=str(checkpoint.path), warnings=args.notes)
         checkpoint = None
     else:
@@ -304,7 +304,7 @@ def train(args: argparse.Namespace) -> None:
                 flush=True,
             )
             record = {"epoch": epoch + 1, "lr": optimizer.lr, "train": state.record()}
-            record |= {"validation": validation.record()}
+            record |= {"validation": validation.record(), "left_out": len(batches.bad) + len(middle.bad)}
             record |= {"images_per_second": state.images_per_second, "waiting_share": state.waiting_share}
             history.append(record)
             run.log("epoch", step=(epoch + 1) * len(batches), **record, parameters=parameter_sizes(net, optimizer))
@@ -327,6 +327,8 @@ def train(args: argparse.Namespace) -> None:
         plots.filters(whole_parameters(net)["conv1.weight"], run.folder / "conv1_filters.png", towers=args.groups)
     except ImportError:
         print("No pictures: they need matplotlib, pip install 'tinynet[plots]'")
+    except OSError as error:
+        run.warn(f"no pictures: {error}")
     made = ", ".join(sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")))
     print(f"\nDone in {duration(time.perf_counter() - began)}. In {run.folder}: {made}")
     if not args.data:
