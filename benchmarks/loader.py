@@ -21,7 +21,7 @@ import PIL
 
 SIZE, CROP = 256, 227
 DRAWN = 240  # images that are drawn; copies of them, decoded like any other, make up the rest
-AHEAD = 3  # batches that the loader is ahead: as many are left at the end, so that it never has nothing to do
+AHEAD = 3  # batches that the loader is ahead; more than as many are left at the end, so that it always has work
 SOURCES = ("folders", "cache")
 
 
@@ -32,7 +32,7 @@ def prepare_data(args) -> str:
     """Makes folders with as many images as the training steps need, and a cache of them; what they are, in words."""
     from tinynet.data.cache_writer import write_cache
 
-    count = args.batch_size * (common.WARM_UP + args.steps + AHEAD + 1)
+    count = args.batch_size * (common.WARM_UP + args.steps + 2 * AHEAD + 1)
     title = fill_folders(Path(args.folders), count, args.data)
     began = time.perf_counter()
     write_cache(args.folders, args.cache, SIZE, args.threads, report=lambda line: None)
@@ -155,12 +155,13 @@ def loading_table(results: dict[tuple[str, int], list[dict]]) -> str:
 def training_table(results: dict[str, list[dict]], batch_size: int) -> str:
     """The step by source; its time beside that of a step on images in memory."""
     medians = {source: statistics.median(t for run in runs for t in run["seconds"]) for source, runs in results.items()}
-    lines = ["| images from | ms a step | images/s | waiting for data | slower than in memory |"]
-    lines += ["| --- | --- | --- | --- | --- |"]
+    lines = ["| images from | ms a step | best | images/s | waiting for data | slower than in memory |"]
+    lines += ["| --- | --- | --- | --- | --- | --- |"]
     for source, runs in results.items():
         waiting = 100 * statistics.median(run["waiting"] for run in runs)
         slower = 100 * (medians[source] / medians["memory"] - 1)
-        step = f"{1000 * medians[source]:.0f} | {batch_size / medians[source]:.1f}"
+        best = min(min(run["seconds"]) for run in runs)
+        step = f"{1000 * medians[source]:.0f} | {1000 * best:.0f} | {batch_size / medians[source]:.1f}"
         lines += [f"| {source} | {step} | {waiting:.1f} % | {slower:.1f} % |"]
     return "\n".join(lines)
 

@@ -31,7 +31,8 @@ def prepare(args: argparse.Namespace) -> None:
         counter(done, total)
 
     try:
-        write_cache(args.data, args.out, args.size, args.workers, args.max_bad, progress, tqdm.write)
+        settings = args.size, args.workers, args.max_bad
+        write_cache(args.data, args.out, *settings, progress, tqdm.write, Counter("listing"))
     except KeyboardInterrupt as interrupt:
         print(f"\nStopped. {KEPT}.", file=sys.stderr)
         sys.exit(128 + interrupt.args[0])

@@ -48,6 +48,7 @@ def write_cache(
     max_bad: float = 0.01,
     progress: Callable[[int, int], None] | None = None,
     report: Callable[[str], None] = print,
+    opening: Callable[[int, int], None] | None = None,
     images_per_file: int = 65536,
     images_per_chunk: int = 256,
 ) -> None:
@@ -56,8 +57,8 @@ def write_cache(
     `workers` processes share the work in chunks of images. Called again after an interruption of any kind, it goes on
     with the chunks that are not finished, and tries bad images again; once all is finished, it does nothing.
     `progress(done, total)` counts the images of this call; `report(line)` gets what a user should know, each bad image
-    included. DataError for another cache or other files at `out`, a disk too small, or when more than the share
-    `max_bad` of a split's images are bad.
+    included; `opening` is `open_dataset`'s progress. DataError for another cache or other files at `out`, a disk too
+    small, or when more than the share `max_bad` of a split's images are bad.
     """
     if min(size, workers, images_per_chunk) < 1 or images_per_file % images_per_chunk:
         raise ValueError(
@@ -66,7 +67,7 @@ def write_cache(
         )
     out = Path(out)
     source = os.path.abspath(os.path.expanduser(data))
-    dataset = open_dataset(source)
+    dataset = open_dataset(source, opening)
     manifest = describe(dataset, source, size, images_per_file)
     if _is_complete(out, manifest, report):
         return
@@ -215,7 +216,6 @@ class _Writer:
                     record = {"split": split, "index": index, "name": self._splits[split].name(index), "reason": reason}
                     file.write(json.dumps(record) + "\n")
         write_arrays(self._out / STATISTICS, sums.statistics().to_arrays())
-        shutil.copymode(self._out / BAD, self._out / STATISTICS)  # safetensors' files are private, a cache is not
         beside = self._out / f".{MANIFEST}.partial"
         beside.write_text(manifest.to_json() + "\n", encoding="utf-8")
         for name in (*(f"{split}.npz" for split in SPLITS), BAD, beside.name, "."):

@@ -8,6 +8,7 @@ import numpy as np
 import safetensors.numpy
 
 from tinynet.backend import to_device, to_host
+from tinynet.files import sync
 
 
 class CheckpointError(RuntimeError):
@@ -23,9 +24,11 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: M
     beside = path.with_name(f".{path.name}.partial")
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
+        with open(beside, "wb") as empty:
+            mode = os.fstat(empty.fileno()).st_mode  # what this user's files usually have; safetensors' are private
         safetensors.numpy.save_file(contiguous, beside, metadata=dict(metadata or {}))
-        with open(beside, "rb") as written:
-            os.fsync(written.fileno())
+        os.chmod(beside, mode)
+        sync(beside)
         os.replace(beside, path)
     except (OSError, safetensors.SafetensorError) as error:  # a full disk, a folder that is not there or not writable
         raise CheckpointError(f"{path}: cannot be written ({error}); what was there before is as it was") from error
