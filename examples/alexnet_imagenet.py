@@ -7,20 +7,20 @@ Everything that a run makes is in its --output-dir. Ctrl-C or SIGTERM save and l
 """
 
 import argparse
-import json
 import math
 import os
 import sys
 import time
+import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 import tinynet
-from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models, parallel, plots, save_weights
+from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models, parallel, plots
 from tinynet.data import DataError, Loader, Prepare, measure, open_dataset, view_count
 from tinynet.data.synthetic import make_dataset
-from tinynet.interchange.weights import whole_parameters, write_arrays
+from tinynet.interchange.weights import whole_parameters
 from tinynet.training import (
-    Checkpoints,
     Counter,
     EpochState,
     NonFiniteError,
@@ -31,7 +31,7 @@ from tinynet.training import (
     duration,
     evaluate,
     evaluate_networks,
-    find_checkpoint,
+    lasting_output,
     load_trained,
     parameter_sizes,
     train_epoch,
@@ -43,10 +43,13 @@ PAPER = {
     "width": 1.0, "groups": 2, "order": "paper", "init": "paper", "dropout": 0.5, "resize": 256, "crop": 227, "seed": 0,
     "batch_size": 128, "epochs": 90, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "colour_noise": 0.1,
     "lr_scheduler": "plateau", "patience": 5, "lr_step_size": 30, "lr_divisor": 10.0,
-    "measure_images": None, "devices": None,
+    "measure_images": None, "devices": None, "max_bad": 0.01, "keep": 3,
+    "checkpoint_minutes": 15.0, "checkpoint_steps": None, "tensorboard": False,
 }  # fmt: skip
 DRAWN = {"width": 0.25, "init": "he", "resize": 96, "crop": 83, "batch_size": 32, "epochs": 16}  # without --data
 DRAWN = PAPER | DRAWN | {"lr_scheduler": "step", "lr_step_size": 12}
+# What may change when a run goes on, without --override: its weights do not depend on it.
+FREE = ("epochs", "max_bad", "keep", "checkpoint_minutes", "checkpoint_steps", "tensorboard")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -71,14 +74,14 @@ def parse_arguments() -> argparse.Namespace:
     add("--weights", nargs="+", metavar="PATH", help="weights, checkpoints or runs; answers of several are averaged")
     views = "middle or ten, and either with +vertical or +diagonal mirrors and +rotations"
     add("--views", nargs="+", metavar="VIEWS", default=["middle", "ten"], help=f"{views} (default: middle ten)")
-    add("--class-table", metavar="FILE", help="write the errors of each class as CSV")
+    add("--class-table", metavar="FILE", help="write the errors of each class, in the last of the views, as CSV")
 
     add = parser.add_argument_group("long runs").add_argument
-    add("--checkpoint-minutes", type=float, default=15, metavar="N", help="between checkpoints (default: 15)")
+    add("--checkpoint-minutes", type=float, metavar="N", help=default("checkpoint_minutes", "between checkpoints"))
     add("--checkpoint-steps", type=int, metavar="N", help="between checkpoints, if that is sooner")
-    add("--keep", type=int, default=3, metavar="K", help="checkpoints kept, beside the best (default: 3)")
-    add("--tensorboard", action="store_true", help="write curves for TensorBoard into the output folder, too")
-    add("--max-bad", type=float, default=0.01, help="share of images that may be unreadable (default: 0.01)")
+    add("--keep", type=int, metavar="K", help=default("keep", "checkpoints kept, beside the best"))
+    add("--tensorboard", action="store_true", default=None, help="write TensorBoard's curves into the run's folder")
+    add("--max-bad", type=float, metavar="SHARE", help=default("max_bad", "of the images that may be unreadable"))
 
     add = parser.add_argument_group("the network").add_argument
     add("--width", type=float, help=default("width", "multiplies kernels and neurons"))
@@ -112,72 +115,54 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--weights and --class-table are for --test-only; --resume goes on from a checkpoint")
     if args.resume is True and not args.output_dir:
         parser.error("--resume needs a PATH, or --output-dir")
-    args.notes = []  # what was found wrong on the way to the checkpoint
-    args.checkpoint = None if args.test_only else find_resumed(args)
-    settings = PAPER if args.data else DRAWN
-    if args.checkpoint:
-        settings = settings | args.checkpoint.settings
-        if not settings["drawn"]:
-            args.data = args.data or settings["data"]
-    for name in PAPER:
-        given = getattr(args, name)
-        if given is None:
-            setattr(args, name, settings[name])
-        elif args.checkpoint and not args.override and name != "epochs" and given != settings[name]:
-            parser.error(
-                f"--{name.replace('_', '-')} {given}: the checkpoint was made with {settings[name]};"
-                " --override takes it all the same"
-            )
-    if args.devices is None:
-        args.devices = args.groups
     return args
 
 
-def find_resumed(args: argparse.Namespace):
-    """The checkpoint to go on from, or None. Damaged ones are passed over, and named."""
+def complete(args: argparse.Namespace, checkpoint) -> dict:
+    """Gives each option that was left out its value; returns all settings. ValueError for one that may not change."""
+    settings = PAPER if args.data else DRAWN
+    if checkpoint:
+        settings = {name: checkpoint.settings.get(name, value) for name, value in settings.items()}
+        if not args.data and not checkpoint.settings["drawn"]:
+            args.data = checkpoint.settings["data"]
+            if not Path(args.data).exists():
+                raise DataError(f"{args.data}: the run's images were there; say with --data where they are")
+    for name, value in settings.items():
+        given = getattr(args, name)
+        if given is None:
+            setattr(args, name, value)
+        elif checkpoint and not args.override and name not in FREE and given != value:
+            option = f"--{name.replace('_', '-')} {given}"
+            raise ValueError(f"{option}: the checkpoint was made with {value}; --override takes it all the same")
+    if args.devices is None:
+        args.devices = args.groups
+    return {name: getattr(args, name) for name in PAPER}
 
-    def report(message: str) -> None:
-        args.notes.append(message)
-        print(f"warning: {message}", file=sys.stderr)
 
-    if args.resume is True:
-        return Checkpoints(Path(args.output_dir) / "checkpoints").load_newest(report)
-    return find_checkpoint(args.resume, report) if args.resume else None
-
-
-def open_data(args: argparse.Namespace):
-    if args.data:
-        return open_dataset(args.data, Counter("listing"))
+def open_data(path: str | None):
+    if path:
+        return open_dataset(path, Counter("listing"))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinynet" / "synthetic"
     print(f"No --data given: using a SYNTHETIC data set, drawn by this program, in {cache}", flush=True)
     return open_dataset(make_dataset(cache, progress=Counter("drawing")))
 
 
-def open_run(args: argparse.Namespace, checkpoint, data_set: str) -> Run:
-    """The run's folder: --output-dir, or the resumed run's own, or runs/alexnet-NAME-1 or the next free number."""
-    if args.output_dir:
-        path = Path(args.output_dir)
-    elif checkpoint:
-        path = checkpoint.path.parent.parent
-    else:
-        number = 1
-        while (path := Path("runs") / f"alexnet-{data_set}-{number}").exists():
-            number += 1
-    return Run(path, checkpoint, args.keep, args.checkpoint_minutes, args.checkpoint_steps, args.tensorboard)
-
-
 def test(args: argparse.Namespace) -> None:
     """Errors of one network, or of the mean of several, in each of the views; and class by class, as a table."""
     paths = args.weights or [args.output_dir if args.resume is True else args.resume]
+    images = [max(1, 128 // view_count(views)) for views in args.views]  # at a time
+    if args.class_table and not Path(args.class_table).absolute().parent.is_dir():
+        raise ValueError(f"--class-table {args.class_table}: no such folder")
     args.data = args.data or load_trained(paths[0]).settings["data"]
-    data = open_data(args)
+    data = open_data(args.data)
+    paths = [load_trained(path).path for path in paths]  # one that cannot be read is found out now
     print(f"{data.root}: {len(data.val):,} validation images of {len(data.classes)} classes")
-    for views in args.views:
-        images = max(1, 128 // view_count(views))  # at a time
-        with Progress(views, len(paths) * math.ceil(len(data.val) / images)) as progress:
-            result = evaluate_networks(
-                map(load_trained, paths), data.val, views, images, args.workers, progress, max_bad=args.max_bad
-            )
+    print("Evaluating", *paths, sep="\n  ")
+    bad = {"max_bad": PAPER["max_bad"] if args.max_bad is None else args.max_bad}
+    for views, batch_size in zip(args.views, images, strict=True):
+        with Progress(views, len(paths) * math.ceil(len(data.val) / batch_size)) as progress:
+            networks = map(load_trained, paths)
+            result = evaluate_networks(networks, data.val, views, batch_size, args.workers, progress, **bad)
         print_errors(views, result, result.networks, result.skipped)
     if args.class_table:
         write_class_table(args.class_table, result.classes)
@@ -194,20 +179,23 @@ def print_errors(views: str, result, networks: int = 1, skipped: int = 0) -> Non
     )
 
 
-def main() -> None:
-    args = parse_arguments()
-    test(args) if args.test_only else train(args)
-
-
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace, stack: ExitStack) -> None:
     began = time.perf_counter()
-    checkpoint, args.checkpoint = args.checkpoint, None  # its arrays are as large as the net's
+    warnings.simplefilter("ignore", RuntimeWarning)  # values that are not finite are looked for, and named
+
+    # ---- what was there before ----
+    run = checkpoint = None
+    if args.resume is True:
+        run = Run(args.output_dir)
+        checkpoint = run.find()
+    elif args.resume:
+        run, checkpoint = Run.resume(args.resume, args.output_dir)
+    settings = complete(args, checkpoint)
 
     # ---- data ----
-    data = open_data(args)
+    data = open_data(args.data)
     train_images, val_images = len(data.train), len(data.val)
     print(f"{data.root}: {len(data.classes)} classes, {train_images:,} training and {val_images:,} validation images")
-    settings = {name: getattr(args, name) for name in PAPER}
     settings |= {"classes": data.classes, "names": data.names}
     settings |= {"data": str(data.root.resolve()), "data_set": data.fingerprint, "drawn": not args.data}
     if checkpoint:
@@ -231,97 +219,113 @@ def train(args: argparse.Namespace) -> None:
             print(net.describe((3, args.crop, args.crop), args.batch_size))
     loss = SoftmaxCrossEntropy()
     optimizer = SGD(net, args.lr, args.momentum, args.weight_decay)
-    if args.lr_scheduler == "plateau":
-        schedule = PlateauSchedule(args.patience, args.lr_divisor)
-    else:
-        schedule = StepSchedule(args.lr_step_size, args.lr_divisor)
-
-    # ---- where the run stands ----
-    run = open_run(args, checkpoint, data.root.resolve().name)
-    history, state = [], None  # of the epochs so far, and of the one that was interrupted
+    schedules = {"plateau": (PlateauSchedule, args.patience), "step": (StepSchedule, args.lr_step_size)}
+    kind, epochs = schedules[args.lr_scheduler]
+    schedule = kind(epochs, args.lr_divisor)
     if checkpoint:
         checkpoint.restore(net, optimizer)
-        history, statistics, step = checkpoint.history, checkpoint.statistics, checkpoint.step
-        if checkpoint.running and all(checkpoint.settings[key] == settings[key] for key in ("batch_size", "data_set")):
-            state = EpochState(**checkpoint.running)  # else the epoch begins again, since its batches are others
-        print(f"Going on from {checkpoint.path}: {len(history)} of {args.epochs} epochs done, step {step:,}")
-        run.log("resume", step=step, checkpoint=str(checkpoint.path), warnings=args.notes)
-        checkpoint = None
-    else:
-        run.log("start", settings=settings)
-        statistics = data.statistics if args.measure_images is None else None  # a prepared cache has them
-        if statistics is None:
-            print("Measuring the mean image and the principal components of colour ...", flush=True)
-            workers, counter = max(1, args.workers), Counter("measuring")
-            statistics = measure(data.train, args.resize, args.measure_images, workers, args.seed, counter, **bad)
-    settings["network"] = network
-    settings["scale"] = 1.0 if args.init == "paper" else 1 / max(statistics.pixel_deviation, 1.0)
+
+    # ---- the run's folder; from here on Ctrl-C and SIGTERM are wishes ----
+    if run is None:
+        run = Run(args.output_dir) if args.output_dir else Run.new(f"runs/alexnet-{data.root.resolve().name}")
+    run.start(checkpoint, args.keep, args.checkpoint_minutes, args.checkpoint_steps, args.tensorboard)
+    stack.enter_context(lasting_output())
+    stack.enter_context(run.logged())
+    stop = stack.enter_context(StopSignals())
+
+    # ---- where the run stands ----
+    history, state, begun = [], None, 0  # epochs so far, the one that was interrupted, the steps before it
+    statistics, scale = data.statistics if args.measure_images is None else None, None  # a prepared cache has them
+    if checkpoint:
+        same = {name for name in settings if checkpoint.settings.get(name) == settings[name]}
+        history, begun = checkpoint.history, checkpoint.step
+        if checkpoint.running and {"batch_size", "data_set"} <= same:  # else its epoch begins again
+            state = EpochState(**checkpoint.running)
+            begun -= state.batches
+        if {"resize", "measure_images"} <= same:
+            statistics, scale = checkpoint.statistics, checkpoint.settings["scale"]
+        print(f"Going on from {checkpoint.path}: step {checkpoint.step:,}, {len(history)} of {args.epochs} epochs done")
+        checkpoint = None  # its arrays are as large as the net's
+    if statistics is None:
+        print("Measuring the mean image and the principal components of colour ...", flush=True)
+        counter, workers = Counter("measuring"), max(1, args.workers)
+
+        def counted(done: int, total: int) -> None:
+            counter(done, total)
+            stop.check()
+
+        statistics = measure(data.train, args.resize, args.measure_images, workers, args.seed, counted, **bad)
+    if scale is None:
+        scale = 1.0 if args.init == "paper" else 1 / max(statistics.pixel_deviation, 1.0)
+    settings |= {"network": network, "scale": scale}
     run.describe(settings)
-    prepare = Prepare(statistics, args.crop, settings["scale"], net)
+    prepare = Prepare(statistics, args.crop, scale, net)
     batches = Loader(data.train, args.batch_size, statistics=statistics, colour=args.colour_noise, **common, **bad)
 
     def save(epoch: int, running: EpochState | None = None) -> None:
-        step = epoch * len(batches) + (running.batches if running else 0)
-        counts = running.counts() if running else {}
-        place = {"step": step, "epoch": epoch, "running": counts}
-        run.save(net, optimizer, statistics, place | {"settings": settings, "history": history})
+        step, counts = (begun + running.batches, running.counts()) if running else (begun, {})
+        state = {"settings": settings, "history": history, "step": step, "epoch": epoch, "running": counts}
+        run.save(net, optimizer, statistics, state)
+
+    def leave() -> None:
+        if run.unsaved:
+            raise run.unsaved
+        stop.check()
 
     def watched(progress: Progress, epoch: int, finished: EpochState | None = None):
         """What is to be done after each batch; finished: the training pass, while its validation goes on."""
 
         def report(state: EpochState) -> None:
             progress(state)
-            if stop.received or (finished is None and run.due()):
+            asked = stop.received
+            if asked or (finished is None and run.due()):
                 save(epoch, finished or state)
-            if stop.received and run.unsaved:
-                raise run.unsaved
-            stop.check()
+            if asked:
+                leave()
 
         return report
 
-    if history or state:  # of a run that was finished, and is no longer
-        (run.folder / "weights.safetensors").unlink(missing_ok=True)
-    else:
-        save(epoch=0)  # a full disk is told of at once, and the images need not be measured again
-
     # ---- training ----
-    with run.logged(), StopSignals() as stop:
-        for epoch in range(len(history), args.epochs):
-            optimizer.lr = schedule(args.lr, [record["validation"]["top1_error"] for record in history])
-            title = f"epoch {epoch + 1:2}/{args.epochs}"
-            with Progress(title, len(batches), optimizer.lr, args.epochs - epoch - 1) as progress:
-                state = train_epoch(net, loss, optimizer, batches, prepare, epoch, watched(progress, epoch), state)
-            if args.ledger and args.devices != 1 and epoch == 0:
-                print(f"What crossed between the devices in the first epoch's last step:\n{net.ledger}")
-            with Progress(f"{title} validation", len(middle)) as progress:
-                validation = evaluate(net, middle, prepare, watched(progress, epoch, finished=state))
-            print(
-                f"{title}  train: loss {state.loss:.3f}, top-1 error {state.top1_error:.1f} %"
-                f"  validation: loss {validation.loss:.3f}, top-1 {validation.top1_error:.1f} %,"
-                f" top-5 {validation.top5_error:.1f} %  lr {optimizer.lr:g},"
-                f" {state.images_per_second:.0f} images/s, waiting for data {100 * state.waiting_share:.0f} %,"
-                f" {duration(state.seconds + validation.seconds)}",
-                flush=True,
-            )
-            record = {"epoch": epoch + 1, "lr": optimizer.lr, "train": state.record()}
-            record |= {"validation": validation.record(), "left_out": len(batches.bad) + len(middle.bad)}
-            record |= {"images_per_second": state.images_per_second, "waiting_share": state.waiting_share}
-            history.append(record)
-            run.log("epoch", step=(epoch + 1) * len(batches), **record, parameters=parameter_sizes(net, optimizer))
-            save(epoch + 1)
-            stop.check()
-            state = None
-
-    # ---- evaluation ----
-    for loader in (middle, ten):
-        with Progress(loader.views, len(loader)) as progress:
-            result = evaluate(net, loader, prepare, progress)
-        print_errors(loader.views, result, skipped=len(loader.bad))
-        run.log("test", views=loader.views, **result.record())
+    if len(history) < args.epochs:
+        run.unfinish()
+    if not history and state is None:
+        save(epoch=0)  # a full disk is told of at once, and the images need not be measured again
+    for epoch in range(len(history), args.epochs):
+        optimizer.lr = schedule(args.lr, [record["validation"]["top1_error"] for record in history])
+        title = f"epoch {epoch + 1:2}/{args.epochs}"
+        with Progress(title, len(batches), optimizer.lr, args.epochs - epoch - 1) as progress:
+            state = train_epoch(net, loss, optimizer, batches, prepare, epoch, watched(progress, epoch), state)
+        if args.ledger and args.devices != 1 and epoch == 0:
+            print(f"What crossed between the devices in the first epoch's last step:\n{net.ledger}")
+        with Progress(f"{title} validation", len(middle)) as progress:
+            validation = evaluate(net, middle, prepare, watched(progress, epoch, finished=state))
+        print(
+            f"{title}  train: loss {state.loss:.3f}, top-1 error {state.top1_error:.1f} %"
+            f"  validation: loss {validation.loss:.3f}, top-1 {validation.top1_error:.1f} %,"
+            f" top-5 {validation.top5_error:.1f} %  lr {optimizer.lr:g},"
+            f" {state.images_per_second:.0f} images/s, waiting for data {100 * state.waiting_share:.0f} %,"
+            f" {duration(state.seconds + validation.seconds)}",
+            flush=True,
+        )
+        begun += len(batches)
+        record = {"epoch": epoch + 1, "step": begun, "lr": optimizer.lr, "train": state.record()}
+        record |= {"validation": validation.record(), "left_out": len(batches.bad) + len(middle.bad)}
+        record |= {"images_per_second": state.images_per_second, "waiting_share": state.waiting_share}
+        history.append(record)
+        run.log("epoch", **record, parameters=parameter_sizes(net, optimizer))
+        asked = stop.received
+        save(epoch + 1)
+        if asked:
+            leave()
+        state = None
 
     # ---- what is left behind ----
-    save_weights(net, run.folder / "weights.safetensors", {"settings": json.dumps(settings)})
-    write_arrays(run.folder / "statistics.safetensors", statistics.to_arrays())
+    run.finish(net, statistics, settings)
+    for loader in (middle, ten):
+        with Progress(loader.views, len(loader)) as progress:
+            result = evaluate(net, loader, prepare, lambda state, progress=progress: (progress(state), stop.check()))
+        print_errors(loader.views, result, skipped=len(loader.bad))
+        run.log("test", step=begun, views=loader.views, **result.record())
     try:
         plots.learning_curves(history, run.folder / "learning_curves.png", f"AlexNet on {data.root.name}")
         plots.filters(whole_parameters(net)["conv1.weight"], run.folder / "conv1_filters.png", towers=args.groups)
@@ -336,11 +340,16 @@ def train(args: argparse.Namespace) -> None:
         print("  python examples/alexnet_imagenet.py --data /path/to/imagenet")
 
 
+def main() -> None:
+    args = parse_arguments()
+    with ExitStack() as stack:
+        test(args) if args.test_only else train(args, stack)
+
+
 if __name__ == "__main__":
     try:
         main()
     except Stopped as stopped:
-        print(f"{stopped}; the run goes on with --resume", file=sys.stderr)
         sys.exit(stopped.exit_code)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)

@@ -3,6 +3,7 @@
 A kill at any moment, a full disk or a flipped bit leaves what was there before, or is found out when it is read.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 LOCK = ".lock"
+REPLACED = ".replaced"
 CHECKSUMS = "SHA256SUMS"  # in the format of sha256sum: `sha256sum -c SHA256SUMS` checks a folder too
 
 
@@ -21,11 +23,11 @@ def commit_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Makes `folder` of the files that `write(beside)` puts into the folder `beside`: all of them or none.
 
     They are written beside, with their checksums, reach the disk, and appear under their name by one rename. A folder
-    of this name that is there already is replaced. OSError when something cannot be written; nothing has changed then.
+    of this name that is there already is replaced; `recover` undoes what a kill left of that. OSError when something
+    cannot be written; nothing has changed then.
     """
-    beside, replaced = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.replaced")
-    for left_behind in (beside, replaced):
-        shutil.rmtree(left_behind, ignore_errors=True)
+    beside, replaced = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}{REPLACED}")
+    shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
         write(beside)
@@ -35,12 +37,26 @@ def commit_folder(folder: Path, write: Callable[[Path], None]) -> None:
         for file in (*files, beside / CHECKSUMS, beside):
             sync(file)
         if folder.exists():  # a folder cannot be renamed over another one that is not empty
+            shutil.rmtree(replaced, ignore_errors=True)
             folder.rename(replaced)
-        beside.rename(folder)
-        sync(folder.parent)
+        try:
+            beside.rename(folder)
+        except OSError:
+            recover(folder.parent)
+            raise
+        for parent in folder.parents[:2]:
+            sync(parent)
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def recover(parent: Path) -> None:
+    """Gives folders in `parent` their names back that were about to be replaced when the process ended."""
+    for replaced in parent.glob(f".*{REPLACED}"):
+        folder = parent / replaced.name.removeprefix(".").removesuffix(REPLACED)
+        if not folder.exists():
+            replaced.rename(folder)
 
 
 def check_folder(folder: Path, names: Iterable[str]) -> None:
@@ -91,9 +107,10 @@ class Lock:
             owner = self._file.read().strip() or "another process"
             self._file.close()
             raise LockedError(f"{folder} is in use by {owner}") from None
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {os.uname().nodename}")
-        self._file.flush()
+        with contextlib.suppress(OSError):  # a full disk: who has the lock is not said then
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {os.uname().nodename}")
+            self._file.flush()
 
     def release(self) -> None:
         self._file.close()

@@ -3,11 +3,14 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 from examples.main_job import SMALL, run
+
+from tinynet.training import read_log
 
 OTHER = ["--momentum", "0.8", "--weight-decay", "0.01", "--colour-noise", "0.3", "--lr-scheduler", "step"]
 OTHER += ["--lr-step-size", "1", "--lr-divisor", "2", "--dropout", "0.3", "--order", "caffenet"]
@@ -20,7 +23,7 @@ def test_train_resume_and_test(data, tmp_path):
     assert "3 classes, 36 training and 12 validation images" in whole.stdout
     assert len(re.findall(r"^epoch .*/3  train: loss .* validation: .* images/s", whole.stdout, re.M)) == 3
     assert {path.name for path in (tmp_path / "whole").iterdir()} >= {
-        "weights.safetensors", "statistics.safetensors", "checkpoints", "log.jsonl", "run.json",
+        "final", "checkpoints", "log.jsonl", "run.json",
     }  # fmt: skip
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert [(record["event"], record.get("epoch")) for record in log] == [
@@ -33,7 +36,8 @@ def test_train_resume_and_test(data, tmp_path):
     (first_checkpoint,) = (tmp_path / "parts" / "checkpoints").glob("step-000000003")
     second = run(tmp_path, "--data", data, "--resume", "parts", "--epochs", 3)
     assert second.returncode == 0, second.stderr
-    one, other = (safetensors.numpy.load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
+    finals = (tmp_path / name / "final" / "weights.safetensors" for name in ("whole", "parts"))
+    one, other = map(safetensors.numpy.load_file, finals)
     assert all(np.array_equal(one[name], other[name]) for name in one)
     log = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in log if record["event"] == "epoch"] == [1, 2, 3]
@@ -41,7 +45,7 @@ def test_train_resume_and_test(data, tmp_path):
     checkpoint = max((tmp_path / "parts" / "checkpoints").glob("step-*"))
     before = sorted((tmp_path / "parts").rglob("*"))
     again = run(tmp_path, "--data", data, *SMALL, "--epochs", 1, "--output-dir", "parts")
-    assert again.returncode and "parts has checkpoints of another run: --resume parts" in again.stderr
+    assert again.returncode and "parts has another run: --resume parts" in again.stderr
     assert sorted((tmp_path / "parts").rglob("*")) == before
 
     tested = run(tmp_path, "--data", data, "--resume", checkpoint, "--test-only")
@@ -50,7 +54,7 @@ def test_train_resume_and_test(data, tmp_path):
     assert len(figures) == 2 and figures == re.findall(r"^Validation, .*$", whole.stdout, re.M)
 
     several = run(
-        tmp_path, "--test-only", "--weights", "parts", "whole/weights.safetensors", first_checkpoint,
+        tmp_path, "--test-only", "--weights", "parts", "whole/final/weights.safetensors", first_checkpoint,
         "--views", "ten", "middle+vertical+rotations", "--class-table", "classes.csv",
     )  # fmt: skip
     assert several.returncode == 0, several.stderr
@@ -75,7 +79,7 @@ def test_train_resume_and_test(data, tmp_path):
     assert other_images.returncode == 1 and "was trained on other images than those of" in other_images.stderr
 
     other_width = run(tmp_path, "--data", data, "--resume", checkpoint, "--width", 0.5)
-    assert other_width.returncode == 2 and "--width 0.5: the checkpoint was made with 0.06" in other_width.stderr
+    assert other_width.returncode == 1 and "--width 0.5: the checkpoint was made with 0.06" in other_width.stderr
     told = ["--resume", checkpoint, "--override", "--batch-size", 12, "--epochs", 4, "--output-dir", "other"]
     other_batch = run(tmp_path, "--data", data, *told)
     assert other_batch.returncode == 0, other_batch.stderr
@@ -124,6 +128,61 @@ def test_mistakes_are_told(tmp_path, options, message):
     assert result.returncode
     assert re.search(message, result.stderr) and "Traceback" not in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_run_goes_on_from(data, tmp_path):
+    """From any checkpoint, into any folder, with other settings: steps only grow, and the log stays one story."""
+    first = run(tmp_path, "--data", data, *SMALL, "--epochs", 2, "--output-dir", "a", "--keep", 8, "--max-bad", 0.5)
+    assert first.returncode == 0, first.stderr
+
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(tmp_path / "a" / "checkpoints" / "step-000000003", elsewhere / "step-000000003")
+    lost = run(elsewhere, "--resume", "step-000000003")
+    assert lost.returncode == 1 and "is in no run's folder: say with --output-dir" in lost.stderr
+    assert [path.name for path in elsewhere.iterdir()] == ["step-000000003"]
+    changed = ["--override", "--batch-size", 36, "--epochs", 3]
+    b = run(elsewhere, "--resume", "step-000000003", "--output-dir", "b", *changed)
+    assert b.returncode == 0, b.stderr
+    assert json.loads((elsewhere / "b" / "run.json").read_text())["max_bad"] == 0.5
+    records = read_log(elsewhere / "b" / "log.jsonl")
+    epochs = [(record["epoch"], record["step"]) for record in records if record["event"] == "epoch"]
+    assert epochs == [(1, 3), (2, 4), (3, 5)]
+    assert names(elsewhere / "b") == ["step-000000004", "step-000000005"]
+
+    inside = run(tmp_path / "a" / "checkpoints", "--resume", "step-000000003", "--epochs", 2)
+    assert inside.returncode == 0, inside.stderr
+    assert names(tmp_path / "a") == ["step-000000000", "step-000000003", "step-000000006"]
+    nothing_left = run(tmp_path, "--resume", "a")
+    assert nothing_left.returncode == 0 and "2 of 2 epochs done" in nothing_left.stdout
+    assert (tmp_path / "a" / "final" / "weights.safetensors").exists()
+
+    shutil.rmtree(tmp_path / "a" / "checkpoints")
+    for option in [], ["--resume"]:
+        again = run(tmp_path, "--data", data, *SMALL, "--output-dir", "a", *option)
+        assert again.returncode == 1 and "a has another run" in again.stderr
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def test_evaluation_finds_mistakes_before_it_works(data, tmp_path):
+    trained = run(tmp_path, "--data", data, *SMALL, "--epochs", 1, "--output-dir", "a", "--checkpoint-steps", 1)
+    assert trained.returncode == 0, trained.stderr
+    for options, message in (
+        (["a", "--class-table", "none/table.csv"], "no such folder"),
+        (["a", "--views", "ten", "tne"], "got 'tne'"),
+        (["a", "b"], "b: no such file or folder"),
+    ):
+        result = run(tmp_path, "--test-only", "--weights", *options)
+        assert result.returncode == 1 and message in result.stderr and "Validation" not in result.stdout
+    weights = tmp_path / "a" / "final" / "weights.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1000] ^= 1
+    weights.write_bytes(damaged)
+    result = run(tmp_path, "--test-only", "--weights", "a")
+    assert result.returncode == 0 and "final/weights.safetensors: damaged" in result.stdout
+    assert "Evaluating\n  a/checkpoints/step-000000003/weights.safetensors" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from tinynet import CheckpointError, models, save_weights
 from tinynet.backend import to_host
-from tinynet.files import CHECKSUMS
+from tinynet.files import CHECKSUMS, recover
 from tinynet.training import (
     Checkpoints,
     EpochState,
@@ -135,7 +135,9 @@ class Kill(BaseException):
     """Stands for a kill: from then on the process touches no file."""
 
 
-def test_a_kill_at_any_file_operation_costs_at_most_the_checkpoint_being_written(make_run, tmp_path):
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_kill_at_any_file_operation_costs_at_most_the_checkpoint_being_written(make_run, tmp_path, number):
+    """Of one beside it, of which it keeps none, and of one with the same number, which it replaces."""
     run, folder = make_run(), tmp_path / "checkpoints"
     old = save(run, folder, step=1, keep=1)
     old_weights = load_checkpoint(old).weights
@@ -164,13 +166,14 @@ def test_a_kill_at_any_file_operation_costs_at_most_the_checkpoint_being_written
             ):  # fmt: skip
                 patch.setattr(module, name, guarded(getattr(module, name)))
             try:
-                save(run, folder, step=2, keep=1)
+                save(run, folder, step=number, epoch=1, keep=1)
                 finished = True
             except Kill:
                 finished = False
+        recover(folder)  # as a run does that has the folder
         newest = Checkpoints(folder).load_newest(pytest.fail)  # none is damaged
-        survivors.append(newest.step)
-        if newest.step == 1:
+        survivors.append(newest.epoch)
+        if newest.epoch == 0:
             assert all(np.array_equal(newest.weights[name], old_weights[name]) for name in old_weights)
         else:
             assert all(np.array_equal(newest.weights[name], to_host(run.net.params[name])) for name in old_weights)
@@ -179,7 +182,7 @@ def test_a_kill_at_any_file_operation_costs_at_most_the_checkpoint_being_written
         if finished:
             break
         operations += 1
-    assert operations >= 15 and survivors == sorted(survivors) and {1, 2} == set(survivors)
+    assert operations >= 15 and survivors == sorted(survivors) and {0, 1} == set(survivors)
 
 
 def test_a_full_disk_leaves_the_checkpoints_before(make_run, tmp_path):

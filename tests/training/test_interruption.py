@@ -23,6 +23,7 @@ def test_a_signal_is_kept_until_it_is_asked_for():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+HOST = os.environ | {"TINYNET_BACKEND": "numpy"}
 SLEEP = """
 import time
 from tinynet.training import StopSignals
@@ -32,11 +33,10 @@ with StopSignals():
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_second_signal_ends_the_process_at_once(number):
     pipe = subprocess.PIPE
-    host = os.environ | {"TINYNET_BACKEND": "numpy"}
-    process = subprocess.Popen([sys.executable, "-c", SLEEP], env=host, stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen([sys.executable, "-c", SLEEP], env=HOST, stdout=pipe, stderr=pipe, text=True)
     try:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
@@ -49,3 +49,32 @@ def test_a_second_signal_ends_the_process_at_once(number):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_output_that_nobody_reads_ends_nothing(tmp_path):
+    code = "from tinynet.training import lasting_output\nimport sys\n"
+    code += "with lasting_output():\n    input()\n    for _ in range(3): print('x' * 100000, flush=True)\n"
+    code += "    print('y', file=sys.stderr)\n    open(sys.argv[1], 'w').write('still there')\n"
+    file, pipe = tmp_path / "file", subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code, file], env=HOST, stdin=pipe, stdout=pipe, stderr=pipe)
+    process.stdout.close()
+    process.stderr.close()
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    assert process.wait(30) == 0
+    assert file.read_text() == "still there"
+
+
+def test_a_signal_that_also_ends_the_reader_of_the_output(tmp_path):
+    """Ctrl-C under `2>&1 | tee log` goes to both: the wish is granted, although nobody hears that it was heard."""
+    code = SLEEP.replace("time.sleep(60)", "time.sleep(2)\n    open(sys.argv[1], 'w').write('saved')")
+    code = code.replace("import time", "import sys, time")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path / "file"], env=HOST, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"ready\n"
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+    assert (tmp_path / "file").read_text() == "saved"

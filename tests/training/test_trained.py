@@ -81,7 +81,7 @@ def test_names_are_the_classes_unless_given(run, tmp_path):
 def test_what_is_missing_is_said(run, tmp_path):
     with pytest.raises(CheckpointError, match="nowhere: no such file or folder"):
         load_trained(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match=r"looked for weights.safetensors or checkpoints/step-\*"):
+    with pytest.raises(CheckpointError, match=r"looked for final/weights.safetensors or checkpoints/step-\*"):
         load_trained(tmp_path)
     save_weights(run.net, tmp_path / "bare.safetensors")
     with pytest.raises(CheckpointError, match=r"bare.safetensors: has weights but no settings"):

@@ -2,7 +2,7 @@
 
 from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, load_checkpoint
 from tinynet.training.evaluation import Evaluation, Predictions, evaluate, evaluate_networks, predict
-from tinynet.training.interruption import Stopped, StopSignals
+from tinynet.training.interruption import Stopped, StopSignals, lasting_output
 from tinynet.training.log import TensorBoard, append_json_line, parameter_sizes, read_log
 from tinynet.training.loop import EpochState, NonFiniteError, train_epoch
 from tinynet.training.metrics import ClassErrors, write_class_table
@@ -30,6 +30,7 @@ __all__ = [
     "evaluate",
     "evaluate_networks",
     "find_checkpoint",
+    "lasting_output",
     "load_checkpoint",
     "load_trained",
     "parameter_sizes",

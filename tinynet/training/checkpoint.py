@@ -3,7 +3,9 @@
 There is no random state to save: every draw depends on the seed and the step alone.
 """
 
+import contextlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,10 +26,13 @@ from tinynet.interchange.weights import (
     write_arrays,
 )
 from tinynet.training.loop import NonFiniteError
+from tinynet.training.trained import STATISTICS, WEIGHTS, write_trained
 
-WEIGHTS, VELOCITY, STATISTICS, STATE = FILES = (
-    "weights.safetensors", "velocity.safetensors", "statistics.safetensors", "state.json",
-)  # fmt: skip
+VELOCITY, STATE = "velocity.safetensors", "state.json"
+FILES = WEIGHTS, STATISTICS, VELOCITY, STATE
+
+
+NAME = re.compile("step-[0-9]{9,}")
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,8 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     """Reads a checkpoint whose checksums are right; CheckpointError when it is missing, damaged or something else."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder; a checkpoint is a folder with {', '.join(FILES)}")
+        found = "that is a file" if folder.exists() else "no such folder"
+        raise CheckpointError(f"{folder}: {found}; a checkpoint is a folder with {', '.join(FILES)}")
     try:
         check_folder(folder, FILES)
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
@@ -89,9 +95,10 @@ def find_checkpoint(path: str | Path, report: Callable[[str], None] = print) -> 
     report: told of each damaged one that was passed over.
     """
     path = Path(path)
-    if not (path / "checkpoints").is_dir():
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    if path.name != "checkpoints" and folder == path:
         return load_checkpoint(path)
-    checkpoint = Checkpoints(path / "checkpoints").load_newest(report)
+    checkpoint = Checkpoints(folder).load_newest(report)
     if checkpoint is None:
         raise CheckpointError(f"{path}: a run without a checkpoint so far")
     return checkpoint
@@ -110,7 +117,8 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """Of all checkpoints, the oldest first."""
-        return sorted(self.folder.glob("step-*"))
+        found = (path for path in self.folder.glob("step-*") if NAME.fullmatch(path.name) and path.is_dir())
+        return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
     def save(self, net, optimizer, statistics: Statistics, state: Mapping) -> Path:
         """Writes a checkpoint of the step state["step"]; then deletes what is not to be kept.
@@ -127,9 +135,8 @@ class Checkpoints:
                 raise NonFiniteError(f"step {state['step']}: no checkpoint, since the {kind} {names} is not finite")
 
         def write(folder: Path) -> None:
-            write_arrays(folder / WEIGHTS, weights, {"settings": json.dumps(state["settings"])})
+            write_trained(folder, weights, statistics, state["settings"])
             write_arrays(folder / VELOCITY, velocity)
-            write_arrays(folder / STATISTICS, statistics.to_arrays())
             (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
 
         path = self.folder / f"step-{state['step']:09}"
@@ -137,7 +144,8 @@ class Checkpoints:
             commit_folder(path, write)
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be written ({error}); those before it are as they were") from error
-        self._prune(path)
+        with contextlib.suppress(OSError):  # what cannot be deleted now is tried again with the next
+            self._prune(path)
         return path
 
     def load_newest(self, report: Callable[[str], None] = print) -> Checkpoint | None:

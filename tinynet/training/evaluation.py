@@ -11,7 +11,7 @@ import numpy as np
 
 from tinynet.backend import to_device, to_host
 from tinynet.data import DataError, Loader, Prepare, Split
-from tinynet.training.loop import EpochState, NonFiniteError, prepared
+from tinynet.training.loop import EpochState, NonFiniteError, not_finite, prepared
 from tinynet.training.metrics import ClassErrors, Running, class_errors, ranks
 from tinynet.training.trained import Trained
 
@@ -143,7 +143,8 @@ def _answers(
         probabilities = probabilities.reshape(len(batch.labels), batch.views, -1).mean(axis=1)  # (N, classes)
         value = _mean_loss(probabilities[np.arange(len(batch.labels)), batch.labels])
         if not math.isfinite(value):
-            raise NonFiniteError(f"evaluation, batch {state.batches} of {len(loader)}: the loss is {value}")
+            place = f"evaluation, batch {state.batches} of {len(loader)}"
+            raise NonFiniteError(f"{place}: the loss is {value}. {not_finite(net, x)}")
         probabilities = probabilities.astype(np.float32)
         state.add(value, ranks(to_device(probabilities), batch.labels))
         yield batch.indices, probabilities

@@ -1,7 +1,12 @@
-"""Ctrl-C and SIGTERM, as a wish that a run grants at the end of a step."""
+"""What comes from outside while a run goes on: Ctrl-C, SIGTERM and SIGHUP, as wishes that are granted at the end of a
+step, and the end of whoever reads what is printed.
+"""
 
+import contextlib
+import os
 import signal
 import sys
+from collections.abc import Iterator
 
 
 class Stopped(Exception):
@@ -13,9 +18,8 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Within this context Ctrl-C and SIGTERM only set `received`. A second one ends the process at once.
-
-    Works in the main thread, as Python's signals do.
+    """Within this context Ctrl-C, SIGTERM and SIGHUP (a closed terminal) only set `received`. A second one ends the
+    process at once. Works in the main thread, as Python's signals do.
     """
 
     def __init__(self):
@@ -31,12 +35,51 @@ class StopSignals:
         self.received = signal.Signals(number)
         for one in self._before:
             signal.signal(one, signal.SIG_DFL)
-        print(f"\n{self.received.name}: finishing this step and saving; once more to exit at once", file=sys.stderr)
+        text = f"\n{self.received.name}: finishing this step and saving; once more to exit at once\n"
+        with contextlib.suppress(OSError):  # the same signal may have ended who reads it
+            os.write(2, text.encode())  # not print: the signal may have come in the middle of one
 
     def __enter__(self) -> "StopSignals":
-        self._before = {one: signal.signal(one, self._handle) for one in (signal.SIGINT, signal.SIGTERM)}
+        signals = [one for one in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if one]
+        ignored = [one for one in signals if signal.getsignal(one) is signal.SIG_IGN and one != signal.SIGINT]
+        self._before = {one: signal.signal(one, self._handle) for one in signals if one not in ignored}  # nohup's stays
         return self
 
     def __exit__(self, *exception) -> None:
         for one, handler in self._before.items():
             signal.signal(one, handler)
+
+
+class _Lasting:
+    """A text stream that goes nowhere once it cannot be written: its terminal is closed, its `tee` has ended."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._or_nowhere():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._or_nowhere():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _or_nowhere(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())  # what is still in its buffer goes there, too
+            os.close(nowhere)
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def lasting_output() -> Iterator[None]:
+    """Within this context, nobody has to read what is printed: a run of days does not end with its terminal."""
+    with contextlib.redirect_stdout(_Lasting(sys.stdout)), contextlib.redirect_stderr(_Lasting(sys.stderr)):
+        yield

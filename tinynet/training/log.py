@@ -30,7 +30,7 @@ def read_log(path: str | Path) -> list[dict]:
     """The records of a log that count: without lines that a kill tore, and without what a resumed run did again.
 
     A run that goes on from a step writes a record with "event": "resume" and that "step"; records before it with a
-    later step are void. OSError when the file cannot be read.
+    later step are void; so is all before a "start". OSError when the file cannot be read.
     """
     records: list[dict] = []
     for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
@@ -40,6 +40,8 @@ def read_log(path: str | Path) -> list[dict]:
             continue
         if not isinstance(record, dict):
             continue
+        if record.get("event") == "start":
+            records = []
         if record.get("event") == "resume":
             records = [earlier for earlier in records if earlier.get("step", 0) <= record.get("step", math.inf)]
         records.append(record)

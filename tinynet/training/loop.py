@@ -98,7 +98,7 @@ def train_epoch(
         if not math.isfinite(value):
             raise NonFiniteError(
                 f"step {step} (epoch {epoch + 1}, batch {state.batches} of {len(loader)}): the loss is {value};"
-                f" the weights are as before the step. {_not_finite(net, x)}"
+                f" the weights are as before the step. {not_finite(net, x)}"
             )
         net.backward(loss.backward())
         optimizer.step()
@@ -107,7 +107,7 @@ def train_epoch(
     return state
 
 
-def _not_finite(net, x) -> str:
+def not_finite(net, x) -> str:
     """Says where there are values that are not finite: in the input, in which parameters, in which layers' outputs."""
     if not np.isfinite(to_host(x)).all():
         return "The input holds values that are not finite."

@@ -4,16 +4,20 @@ Only safetensors and JSON are read. What a run needs beyond that to go on is in 
 """
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from tinynet import models
 from tinynet.data import Prepare, Statistics
 from tinynet.files import CHECKSUMS, check_folder
-from tinynet.interchange.weights import CheckpointError, read_arrays, set_parameters
+from tinynet.interchange.weights import CheckpointError, read_arrays, set_parameters, write_arrays
 from tinynet.network import Sequential
 
 WEIGHTS, STATISTICS = "weights.safetensors", "statistics.safetensors"
+FINAL = "final"  # the folder in a run's with both, once it is finished
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,19 @@ class Trained:
         return Prepare(self.statistics, self.settings["crop"], self.settings["scale"], self.net)
 
 
-def load_trained(path: str | Path) -> Trained:
+def write_trained(folder: Path, weights: Mapping[str, np.ndarray], statistics: Statistics, settings: Mapping) -> None:
+    """The files that `load_trained` needs. weights: whole, on the host."""
+    write_arrays(folder / STATISTICS, statistics.to_arrays())
+    write_arrays(folder / WEIGHTS, weights, {"settings": json.dumps(dict(settings))})
+
+
+def load_trained(path: str | Path, report: Callable[[str], None] = print) -> Trained:
     """The network at `path`: a weights.safetensors, the folder of a checkpoint, or the folder of a run.
 
-    Of a finished run it is its weights, else its newest checkpoint that can be read: one may vanish while the run goes
-    on. The weights' metadata has "settings", a JSON object with at least "network" (the arguments of models.alexnet),
-    "resize", "crop", "scale" and "classes"; statistics.safetensors lies beside the weights. CheckpointError says what
-    is missing.
+    Of a finished run it is its final one, else its newest checkpoint that is not damaged; `report` is told of those
+    that are. The weights' metadata has "settings", a JSON object with at least "network" (the arguments of
+    models.alexnet), "resize", "crop", "scale" and "classes"; statistics.safetensors lies beside the weights.
+    CheckpointError says what is missing.
     """
     path = Path(path)
     if path.is_file():
@@ -45,26 +55,33 @@ def load_trained(path: str | Path) -> Trained:
         raise CheckpointError(f"{path}: no such file or folder: expected weights, a checkpoint's or a run's folder")
     if (path / WEIGHTS).exists():
         return _load(path / WEIGHTS)
-    return _newest(path)
+    return _newest(path, report)
 
 
-def _newest(run: Path) -> Trained:
-    """The newest checkpoint that can be read. The folder is listed again after each failure: the run may go on."""
+def _newest(run: Path, report: Callable[[str], None]) -> Trained:
+    """The final network, or the newest checkpoint that can be read; all are listed again after each failure, since one
+    may vanish while the run goes on.
+    """
     failures: dict[Path, CheckpointError] = {}
-    while checkpoints := sorted(set((run / "checkpoints").glob("step-*")) - failures.keys()):
+    while found := sorted({*(run / "checkpoints").glob("step-*"), *run.glob(FINAL)} - failures.keys(), key=_order):
         try:
-            return _load(checkpoints[-1] / WEIGHTS)
+            return _load(found[-1] / WEIGHTS)
         except CheckpointError as error:
-            failures[checkpoints[-1]] = error
+            failures[found[-1]] = error
+            if found[-1].exists():
+                report(f"{error}. Taking the one before it")
     if failures:
-        raise CheckpointError(
-            f"{run}: none of its {len(failures)} checkpoints can be read; the newest: {failures[max(failures)]}"
-        )
-    raise CheckpointError(f"{run}: looked for {WEIGHTS} or checkpoints/step-*/{WEIGHTS}, found neither")
+        newest = failures[max(failures, key=_order)]
+        raise CheckpointError(f"{run}: none of its {len(failures)} checkpoints can be read; the newest: {newest}")
+    raise CheckpointError(f"{run}: looked for {FINAL}/{WEIGHTS} or checkpoints/step-*/{WEIGHTS}, found neither")
+
+
+def _order(folder: Path) -> tuple[bool, str]:
+    return folder.name == FINAL, folder.name
 
 
 def _load(path: Path) -> Trained:
-    if (path.parent / CHECKSUMS).exists():  # a checkpoint's
+    if (path.parent / CHECKSUMS).exists():
         try:
             check_folder(path.parent, (WEIGHTS, STATISTICS))
         except ValueError as error:
