@@ -172,7 +172,7 @@ def test(args: argparse.Namespace) -> None:
 def print_errors(views: str, result, networks: int = 1, skipped: int = 0) -> None:
     name = {"middle": "middle crop", "ten": "ten views"}.get(views, f"{view_count(views)} views ({views})")
     several = f"mean of {networks} networks, " if networks > 1 else ""
-    unread = f", without {skipped:,} images that cannot be read" if skipped else ""
+    unread = f", without {skipped:,} that cannot be read" if skipped else ""
     print(
         f"Validation, {several}{name}: top-1 error {result.top1_error:.2f} %,"
         f" top-5 error {result.top5_error:.2f} %{unread}"
@@ -196,6 +196,9 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
     data = open_data(args.data)
     train_images, val_images = len(data.train), len(data.val)
     print(f"{data.root}: {len(data.classes)} classes, {train_images:,} training and {val_images:,} validation images")
+    if getattr(data.train, "size", args.resize) != args.resize:
+        size = data.train.size
+        raise DataError(f"{data.root} was prepared at {size} x {size}: train with --resize {size}, or prepare it again")
     settings |= {"classes": data.classes, "names": data.names}
     settings |= {"data": str(data.root.resolve()), "data_set": data.fingerprint, "drawn": not args.data}
     if checkpoint:
@@ -325,7 +328,7 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
         with Progress(loader.views, len(loader)) as progress:
             result = evaluate(net, loader, prepare, lambda state, progress=progress: (progress(state), stop.check()))
         print_errors(loader.views, result, skipped=len(loader.bad))
-        run.log("test", step=begun, views=loader.views, **result.record())
+        run.log("test", step=begun, views=loader.views, left_out=len(loader.bad), **result.record())
     try:
         plots.learning_curves(history, run.folder / "learning_curves.png", f"AlexNet on {data.root.name}")
         plots.filters(whole_parameters(net)["conv1.weight"], run.folder / "conv1_filters.png", towers=args.groups)

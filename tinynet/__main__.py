@@ -19,6 +19,8 @@ def prepare(args: argparse.Namespace) -> None:
     from tinynet.data.cache_writer import KEPT, write_cache  # which needs what Windows has not
 
     def stop(number: int, frame: object) -> None:
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_DFL)  # a second one ends the process at once; its workers follow
         raise KeyboardInterrupt(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -30,9 +32,12 @@ def prepare(args: argparse.Namespace) -> None:
         count = done
         counter(done, total)
 
+    def report(line: str) -> None:
+        tqdm.write(line, file=sys.stderr)  # which shows names of any encoding
+
     try:
         settings = args.size, args.workers, args.max_bad
-        write_cache(args.data, args.out, *settings, progress, tqdm.write, Counter("listing"))
+        write_cache(args.data, args.out, *settings, progress, report, Counter("listing"))
     except KeyboardInterrupt as interrupt:
         print(f"\nStopped. {KEPT}.", file=sys.stderr)
         sys.exit(128 + interrupt.args[0])

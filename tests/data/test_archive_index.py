@@ -114,6 +114,10 @@ def test_a_truncated_archive_is_named_wherever_it_was_cut(tmp_path, nested):
         write(path, whole)
         with raises("cut.tar/n01440764.tar: truncated or broken" if nested else "cut.tar: truncated or broken"):
             index_archives([path])
+    holed = content[:1024] + bytes(2 << 20)  # of its full length, but only the first piece has come
+    write(path, tar_bytes({"n01440764.tar": holed}) if nested else holed)
+    with raises("cut.tar/n01440764.tar: truncated or broken" if nested else "cut.tar: truncated or broken"):
+        index_archives([path])
     short = content[: end + 512]
     write(path, tar_bytes({"n01440764.tar": short}) if nested else short)
     assert len(index_archives([path]).names) == 3  # the mark of the end is there

@@ -43,13 +43,13 @@ def test_the_limit_is_the_share_itself(count):
 
 
 def test_the_error_tells_what_and_how_to_go_on():
-    bad = BadImages(NamedSplit(), 0.7, lambda name, reason: None, total=10)
+    bad = BadImages(NamedSplit(), 0.07, lambda name, reason: None)
     with pytest.raises(DataError) as caught:
         for index in range(10):
             bad.add(index, f"folder/{index}.jpg: empty")
     names = "; ".join(f"folder/{index}.jpg: empty" for index in range(5))
     assert str(caught.value) == (
-        "8 of 10 images (80.00%) cannot be read, more than the 70.00% that --max-bad (max_bad) allows: "
+        "8 of 100 images (8.00%) cannot be read, more than the 7.00% that --max-bad (max_bad) allows: "
         f"{names}; and 3 more"
     )
 

@@ -56,7 +56,7 @@ def raises(message):
 def test_what_lies_there_is_readable_without_tinynet(folder, written):
     data = open_dataset(folder)
     assert sorted(path.name for path in written.iterdir()) == [
-        "bad.jsonl", "cache.json", "statistics.safetensors",
+        "bad.jsonl", "cache.json", "statistics.npz",
         "train-000.npy", "train-001.npy", "train-002.npy", "train.npz", "val-000.npy", "val.npz",
     ]  # fmt: skip
     pixels = np.concatenate([np.load(written / f"train-00{number}.npy", mmap_mode="r") for number in range(3)])
@@ -168,10 +168,13 @@ def test_a_flipped_bit_in_labels_or_checksums(cache):
     for array in (labels, checksums):
         position = content.index(array)
         flip(cache / "train.npz", position + 11)
-        with raises("train.npz: not readable as the list of a prepared cache's images: Bad CRC-32"):
+        with raises("train.npz: not readable as a part of a prepared cache: Bad CRC-32"):
             open_dataset(cache)
         flip(cache / "train.npz", position + 11)
-    open_dataset(cache)
+    mean = open_dataset(cache).statistics.mean_image.tobytes()
+    flip(cache / "statistics.npz", (cache / "statistics.npz").read_bytes().index(mean) + 11)
+    with raises("statistics.npz: not readable as a part of a prepared cache: Bad CRC-32"):
+        open_dataset(cache)
 
 
 def test_truncated_missing_and_other_files(cache, written):

@@ -6,6 +6,7 @@ import multiprocessing
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from disk import (
 )
 from PIL import Image
 
-from tinynet.data import DataError, open_dataset
+from tinynet.data import DataError, open_dataset, preprocessing
 
 
 @pytest.fixture(autouse=True)
@@ -350,7 +351,7 @@ def test_images_that_are_gone_since_the_set_was_opened(tmp_path):
     with raises("n01440764_10.JPEG: cannot be read: [Errno 2]"):
         data.train.load(0, 8)
     (tmp_path / "validation" / WNIDS[1] / "ILSVRC2012_val_00000236.JPEG").unlink()
-    with raises("00000236.JPEG: cannot be read: [Errno 2]"):
+    with raises("00000236.JPEG: cannot be read: No such file"):
         data.val.load(2, 8)
 
 
@@ -370,6 +371,53 @@ def test_without_pyarrow(tmp_path, monkeypatch):
     write_parquet_set(tmp_path, *parquet_rows())
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with raises("train-00000-of-00002.parquet: reading parquet files needs pyarrow: pip install pyarrow"):
+        open_dataset(tmp_path)
+
+
+def test_links_to_nowhere_are_images_that_cannot_be_read(tmp_path):
+    train_folders(tmp_path)
+    val_folders(tmp_path)
+    whole = open_dataset(tmp_path)
+    path = Path(whole.train.name(0))
+    path.unlink()
+    path.symlink_to(tmp_path / "not mounted" / "image.JPEG")
+    train = open_dataset(tmp_path).train
+    assert len(train) == len(whole.train)
+    with raises(f"{path}: cannot be read: No such file"):
+        train.load(0, 8)
+
+
+def test_files_that_are_too_large_are_not_read(tmp_path, monkeypatch):
+    train_folders(tmp_path)
+    val_archive(tmp_path)
+    data = open_dataset(tmp_path)
+    data.train.load(0, 8)
+    monkeypatch.setattr(preprocessing, "MAX_FILE_BYTES", 10)
+    for split in (data.train, data.val):
+        with raises("the file is larger than 10 bytes, no image within the limits is"):
+            split.load(0, 8)
+
+
+def test_the_fingerprint_is_that_of_the_images_and_not_of_their_place(tmp_path):
+    found = set()
+    for number, train in enumerate((train_folders, train_archive)):
+        root = tmp_path / str(number)
+        train(root)
+        val_folders(root)
+        found.add(open_dataset(root).fingerprint)
+    assert len(found) == 1
+    path = Path(open_dataset(tmp_path / "0").train.name(0))
+    path.rename(path.with_name("another.JPEG"))
+    assert open_dataset(tmp_path / "0").fingerprint not in found
+
+
+def test_a_missing_shard_of_a_webdataset(tmp_path):
+    train_webdataset(tmp_path)
+    val_folders(tmp_path)
+    shards = sorted(tmp_path.glob("*train*.tar"))
+    last = shards[-1].with_name(shards[-1].name.replace(re.search(r"(\d+)\.tar", shards[-1].name)[1], "0009"))
+    shards[-1].rename(last)
+    with raises("those of these numbers are missing: 1, 2, 3, 4, 5, 6, 7, 8"):
         open_dataset(tmp_path)
 
 

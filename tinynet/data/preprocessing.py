@@ -56,13 +56,13 @@ def shorter_side_crop(image: Image.Image, size: int) -> np.ndarray:
 def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None) -> np.ndarray:
     """A JPEG or PNG (by content, whatever its name says) as uint8 (size, size, 3).
 
-    `source` is a path or the file's bytes; `name` is what errors call it (default: the path). Of an animation, the
+    `source` is a path or the file's bytes; `name` is what errors call the latter. Of an animation, the
     picture for those who cannot show it. Metadata is not looked at. Raises DataError, and nothing else, for a file that
     is missing, unreadable, broken, of another format, or larger than Pillow's limit against decompression bombs, which
     is looked at before any pixel.
     """
     name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
-    data = source if isinstance(source, bytes) else _read(source, name)
+    data = source if isinstance(source, bytes) else read_file(source)
     plugin = formats.plugin(data)
     if plugin is None:
         found = f"content that begins with {data[:12]!r}" if data else "an empty file"
@@ -78,15 +78,20 @@ def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None
     raise DataError(f"{name}: {image.width} x {image.height} pixels exceed the limit of {limit}")
 
 
-def _read(path: str | os.PathLike, name: str) -> bytes:
+def read_file(path: str | os.PathLike) -> bytes:
+    """A file's bytes; DataError when it cannot be read, or is larger than any image that decode takes."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+        with open(path, "rb", buffering=0) as file:
+            check_size(os.fstat(file.fileno()).st_size, os.fspath(path))
+            return file.read()
     except OSError as error:
-        raise DataError(f"{name}: cannot be read: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
+        raise DataError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from error
+
+
+def check_size(size: int, name: str) -> None:
+    """DataError for a file of so many bytes that it cannot be an image: it would be read into memory."""
+    if size > MAX_FILE_BYTES:
         raise DataError(f"{name}: the file is larger than {MAX_FILE_BYTES} bytes, no image within the limits is")
-    return data
 
 
 def random_crop(image: np.ndarray, crop: int, generator: np.random.Generator) -> np.ndarray:

@@ -117,13 +117,13 @@ def measure(
     """Measure the images of the split, cut to size x size: all of them, or `limit` images that the seed chooses.
 
     The result does not depend on `workers`. `progress(done, total)` is called as images are finished. An image that
-    cannot be read is left out and reported to `on_bad`, and DataError ends the work when their share of the images
-    to be measured passes `max_bad`, as BadImages has it.
+    cannot be read is left out and reported to `on_bad`, and DataError ends the work when their share of the
+    split passes `max_bad`, as BadImages has it.
     """
     if len(split) == 0 or workers < 1 or (limit is not None and limit < 1):
         raise ValueError(f"measure: expected images, limit and workers >= 1, got {len(split)}, {limit} and {workers}")
     chosen = np.sort(stream(seed, "statistics").permutation(len(split))[:limit])
-    bad = BadImages(split, max_bad, on_bad, total=len(chosen))
+    bad = BadImages(split, max_bad, on_bad)
     sums, done = Sums.zero(size), 0
     pool = ThreadPoolExecutor(workers, "tinynet-statistics")
     try:

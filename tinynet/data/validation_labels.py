@@ -16,6 +16,7 @@ import numpy as np
 from tinynet.data.class_names import WNID, validation_wnid
 from tinynet.data.errors import DataError
 from tinynet.data.integer_labels import refuse_other_orders
+from tinynet.data.names import shortened
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 PARENTS = 4  # from ILSVRC/Data/CLS-LOC/val up to where Kaggle's archive was unpacked
@@ -46,7 +47,7 @@ def validation_labels(
     ]
     for rule in rules:
         told = rule()
-        if told:
+        if told and not set(keys).isdisjoint(told[1]):  # a val.txt far above may be about something else
             return _looked_up(where, keys, classes, *told)
     raise DataError(
         f"{where}: {len(names)} validation images without class folders, and nothing that tells their classes. "
@@ -74,7 +75,7 @@ def _from_text(file: Path | None, classes: tuple[str, ...]) -> tuple[str, dict] 
         return None
     told: dict[str, str | int] = {}
     own_names = set(classes)
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         fields = line.rsplit(None, 1)
         if len(fields) == 1:
             raise DataError(f"{file}: line {number}: expected an image's name and its label, found {line.strip()!r}")
@@ -109,7 +110,7 @@ def _compare_with_package(file: Path, told: dict[str, int], classes: tuple[str, 
 def _from_solution(file: Path | None) -> tuple[str, dict] | None:
     if file is None:
         return None
-    with open(file, newline="", encoding="utf-8", errors="replace") as lines:
+    with open(file, newline="", encoding="utf-8-sig", errors="replace") as lines:
         rows = [row for row in csv.reader(lines) if len(row) > 1 and row[1].split()]
     return str(file), {_key(row[0] + ".JPEG"): row[1].split()[0] for row in rows if row[0] != "ImageId"}
 
@@ -153,16 +154,14 @@ def _looked_up(
 ) -> np.ndarray:
     missing = [key for key in keys if key not in told]
     if missing:
-        raise DataError(f"{where}: {len(missing)} of {len(keys)} images have no label in {source}: {_few(missing)}")
+        few = shortened(missing, 4)
+        raise DataError(f"{where}: {len(missing)} of {len(keys)} images have no label in {source}: {few}")
     positions = {name: position for position, name in enumerate(classes)} | {i: i for i in range(len(classes))}
     unknown = [key for key in keys if told[key] not in positions]
     if unknown:
         raise DataError(
             f"{where}: {len(unknown)} of {len(keys)} images are, by {source}, of a class that is not among the "
-            f"{len(classes)} of the training set: {_few([f'{key} ({told[key]})' for key in unknown])}"
+            f"{len(classes)} of the training set: {shortened([f'{key} ({told[key]})' for key in unknown], 4)}"
         )
     return np.array([positions[told[key]] for key in keys], np.int64)
 
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
