@@ -1,4 +1,4 @@
-"""Trains AlexNet (Krizhevsky, Sutskever and Hinton 2012) on folders of images.
+"""Trains AlexNet (Krizhevsky, Sutskever and Hinton 2012) on ImageNet, or on other folders of images.
 
     python examples/alexnet_imagenet.py                          a small drawn data set, a narrow net: minutes on a CPU
     python examples/alexnet_imagenet.py --data /path/to/imagenet     the paper's network and settings
@@ -232,6 +232,7 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
     if run is None:
         run = Run(args.output_dir) if args.output_dir else Run.new(f"runs/alexnet-{data.root.resolve().name}")
     run.start(checkpoint, args.keep, args.checkpoint_minutes, args.checkpoint_steps, args.tensorboard)
+    stack.callback(run.close)
     stack.enter_context(lasting_output())
     stack.enter_context(run.logged())
     stop = stack.enter_context(StopSignals())

@@ -58,6 +58,12 @@ class Run:
         run = cls(inside if folder is None else folder)
         return run, run.find(path)
 
+    def close(self) -> None:
+        """Leaves the folder to others; the end of the process does so, too."""
+        if self._curves:
+            self._curves.close()
+        self._lock.release()
+
     def find(self, path: str | Path | None = None) -> Checkpoint | None:
         """The checkpoint to go on from: the one at `path`, or the newest of this run; None when it has none yet.
 
