@@ -25,8 +25,9 @@ def test_a_signal_is_kept_until_it_is_asked_for():
 
 HOST = os.environ | {"TINYNET_BACKEND": "numpy"}
 SLEEP = """
-import time
+import signal, time
 from tinynet.training import StopSignals
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where the tests run under nohup, it is ignored
 with StopSignals():
     print("ready", flush=True)
     time.sleep(60)
@@ -51,6 +52,14 @@ def test_a_second_signal_ends_the_process_at_once(number):
         process.communicate()
 
 
+def test_nohup_stays():
+    code = SLEEP.replace("SIG_DFL", "SIG_IGN").replace("sleep(60)", "sleep(0.5); print('through')")
+    process = subprocess.Popen([sys.executable, "-c", code], env=HOST, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=30)[0] == "through\n" and process.returncode == 0
+
+
 def test_output_that_nobody_reads_ends_nothing(tmp_path):
     code = "from tinynet.training import lasting_output\nimport sys\n"
     code += "with lasting_output():\n    input()\n    for _ in range(3): print('x' * 100000, flush=True)\n"
@@ -68,7 +77,7 @@ def test_output_that_nobody_reads_ends_nothing(tmp_path):
 def test_a_signal_that_also_ends_the_reader_of_the_output(tmp_path):
     """Ctrl-C under `2>&1 | tee log` goes to both: the wish is granted, although nobody hears that it was heard."""
     code = SLEEP.replace("time.sleep(60)", "time.sleep(2)\n    open(sys.argv[1], 'w').write('saved')")
-    code = code.replace("import time", "import sys, time")
+    code = code.replace("import signal", "import sys, signal")
     process = subprocess.Popen(
         [sys.executable, "-c", code, tmp_path / "file"], env=HOST, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
