@@ -169,8 +169,8 @@ class CountedRun:
 
         return call
 
-    def epoch(self, number: int):
-        return iter(self.batches)
+    def epoch(self, number: int, start: int = 0):
+        return iter(self.batches[start:])
 
     def __len__(self) -> int:
         return len(self.batches)
