@@ -4,6 +4,7 @@ import gzip
 import io
 import re
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -101,6 +102,14 @@ def test_the_devkit(tmp_path, no_package):
     assert labels(tmp_path) == EXPECTED
     with raises("1 of 6 images have no label in", rules.DEVKIT, "ILSVRC2012_val_00006001"):
         labels(tmp_path, [*NAMES, "ILSVRC2012_val_00006001.JPEG"])
+
+    with tarfile.open(tmp_path / rules.DEVKIT) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tmp_path / rules.DEVKIT).unlink()
+    assert labels(tmp_path) == EXPECTED
+    (tmp_path / "ILSVRC2012_devkit_t12/data/meta.mat").unlink()
+    with raises("ILSVRC2012_devkit_t12: expected data/meta.mat"):
+        labels(tmp_path)
 
 
 def test_without_scipy_the_devkit_is_passed_over(tmp_path, no_package, monkeypatch):

