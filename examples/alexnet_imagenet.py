@@ -73,14 +73,14 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument_group("with --test-only").add_argument
     add("--weights", nargs="+", metavar="PATH", help="weights, checkpoints or runs; answers of several are averaged")
     views = "middle or ten, and either with +vertical or +diagonal mirrors and +rotations"
-    add("--views", nargs="+", metavar="VIEWS", default=["middle", "ten"], help=f"{views} (default: middle ten)")
+    add("--views", nargs="+", metavar="VIEWS", help=f"{views} (default: middle ten)")
     add("--class-table", metavar="FILE", help="write the errors of each class, in the last of the views, as CSV")
 
     add = parser.add_argument_group("long runs").add_argument
     add("--checkpoint-minutes", type=float, metavar="N", help=default("checkpoint_minutes", "between checkpoints"))
     add("--checkpoint-steps", type=int, metavar="N", help="between checkpoints, if that is sooner")
     add("--keep", type=int, metavar="K", help=default("keep", "checkpoints kept, beside the best"))
-    add("--tensorboard", action="store_true", default=None, help="write TensorBoard's curves into the run's folder")
+    add("--tensorboard", action=argparse.BooleanOptionalAction, help="write TensorBoard's curves into the run's folder")
     add("--max-bad", type=float, metavar="SHARE", help=default("max_bad", "of the images that may be unreadable"))
 
     add = parser.add_argument_group("the network").add_argument
@@ -109,10 +109,14 @@ def parse_arguments() -> argparse.Namespace:
 
     if args.epochs is not None and args.epochs < 1:
         parser.error(f"--epochs {args.epochs}: expected 1 or more")
+    for name in ("data", "output_dir", "resume"):
+        if getattr(args, name) == "":
+            parser.error(f"--{name.replace('_', '-')}: expected a path, got nothing")
     if args.test_only and not (args.weights or args.resume):
         parser.error("--test-only needs --weights PATH, what to evaluate")
-    if (args.weights or args.class_table) and not args.test_only:
-        parser.error("--weights and --class-table are for --test-only; --resume goes on from a checkpoint")
+    if (args.weights or args.views or args.class_table) and not args.test_only:
+        parser.error("--weights, --views and --class-table are for --test-only; --resume goes on from a checkpoint")
+    args.views = args.views or ["middle", "ten"]
     if args.resume is True and not args.output_dir:
         parser.error("--resume needs a PATH, or --output-dir")
     return args
@@ -153,9 +157,11 @@ def test(args: argparse.Namespace) -> None:
     images = [max(1, 128 // view_count(views)) for views in args.views]  # at a time
     if args.class_table and not Path(args.class_table).absolute().parent.is_dir():
         raise ValueError(f"--class-table {args.class_table}: no such folder")
+    if args.class_table and Path(args.class_table).is_dir():
+        raise ValueError(f"--class-table {args.class_table}: expected a file, found a folder")
     args.data = args.data or load_trained(paths[0]).settings["data"]
     data = open_data(args.data)
-    paths = [load_trained(path).path for path in paths]  # one that cannot be read is found out now
+    paths = [load_trained(path).for_classes(data.classes).path for path in paths]  # what does not fit is found out now
     print(f"{data.root}: {len(data.val):,} validation images of {len(data.classes)} classes")
     print("Evaluating", *paths, sep="\n  ")
     bad = {"max_bad": PAPER["max_bad"] if args.max_bad is None else args.max_bad}
@@ -205,8 +211,10 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
         checkpoint.check_data(data, args.override)
     common = {"size": args.resize, "crop": args.crop, "seed": args.seed, "workers": args.workers}
     bad = {"max_bad": args.max_bad, "on_bad": lambda name, reason: run.bad_image(name, reason)}
-    middle = Loader(data.val, args.batch_size, views="middle", **common, **bad)
-    ten = Loader(data.val, max(1, args.batch_size // 10), views="ten", **common, **bad)
+    left_out = checkpoint.left_out if checkpoint and checkpoint.settings["data_set"] == data.fingerprint else {}
+    known = {"known_bad": left_out.get("val")}
+    middle = Loader(data.val, args.batch_size, views="middle", **common, **bad, **known)
+    ten = Loader(data.val, max(1, args.batch_size // 10), views="ten", **common, **bad, **known)
 
     # ---- network ----
     network = {
@@ -264,11 +272,13 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
     settings |= {"network": network, "scale": scale}
     run.describe(settings)
     prepare = Prepare(statistics, args.crop, scale, net)
-    batches = Loader(data.train, args.batch_size, statistics=statistics, colour=args.colour_noise, **common, **bad)
+    noise, known = {"statistics": statistics, "colour": args.colour_noise}, {"known_bad": left_out.get("train")}
+    batches = Loader(data.train, args.batch_size, **noise, **common, **bad, **known)
 
     def save(epoch: int, running: EpochState | None = None) -> None:
         step, counts = (begun + running.batches, running.counts()) if running else (begun, {})
         state = {"settings": settings, "history": history, "step": step, "epoch": epoch, "running": counts}
+        state["left_out"] = {"train": batches.bad, "val": middle.bad}
         run.save(net, optimizer, statistics, state)
 
     def leave() -> None:
@@ -302,7 +312,10 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
         if args.ledger and args.devices != 1 and epoch == 0:
             print(f"What crossed between the devices in the first epoch's last step:\n{net.ledger}")
         with Progress(f"{title} validation", len(middle)) as progress:
-            validation = evaluate(net, middle, prepare, watched(progress, epoch, finished=state))
+            try:
+                validation = evaluate(net, middle, prepare, watched(progress, epoch, finished=state))
+            except NonFiniteError as error:
+                raise NonFiniteError(f"after step {begun + len(batches) - 1} (epoch {epoch + 1}): {error}") from error
         print(
             f"{title}  train: loss {state.loss:.3f}, top-1 error {state.top1_error:.1f} %"
             f"  validation: loss {validation.loss:.3f}, top-1 {validation.top1_error:.1f} %,"

@@ -21,6 +21,26 @@ def test_a_folder_appears_as_a_whole_and_is_replaced_as_a_whole(tmp_path):
         check_folder(tmp_path / "x", ["a.txt"])
 
 
+def test_everything_reaches_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """In this order: the files, the checksums and the folder are synced; the rename; the folder around it is synced."""
+    events, fsync, rename = [], os.fsync, type(tmp_path).rename
+
+    def synced(descriptor):
+        events.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def renamed(path, target):
+        events.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(type(tmp_path), "rename", renamed)
+    commit_folder(tmp_path / "x", write("one"))
+    place = events.index("rename")
+    inside = {(tmp_path / "x" / name).stat().st_ino for name in ("a.txt", CHECKSUMS, ".")}
+    assert inside <= set(events[:place]) and tmp_path.stat().st_ino in events[place:]
+
+
 def test_checksums_are_those_of_sha256sum(tmp_path):
     commit_folder(tmp_path / "x", write("one"))
     checked = subprocess.run(["sha256sum", "-c", CHECKSUMS], cwd=tmp_path / "x", capture_output=True, text=True)

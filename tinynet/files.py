@@ -24,7 +24,7 @@ def commit_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
     They are written beside, with their checksums, reach the disk, and appear under their name by one rename. A folder
     of this name that is there already is replaced; `recover` undoes what a kill left of that. OSError when something
-    cannot be written; nothing has changed then.
+    cannot be written; nothing has changed then, unless it was the parent's list of names that could not reach the disk.
     """
     beside, replaced = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}{REPLACED}")
     shutil.rmtree(beside, ignore_errors=True)

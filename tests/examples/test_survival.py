@@ -12,6 +12,8 @@ import pytest
 import safetensors.numpy
 from examples.main_job import EMULATED, SMALL, command, run
 
+from tinynet.training import read_log
+
 pytestmark = pytest.mark.skipif(bool(EMULATED), reason="a run starts too slowly on emulated GPUs to be killed 20 times")
 
 LONG = [*SMALL, "--epochs", 36]
@@ -93,14 +95,16 @@ def test_killed_at_20_moments(data, whole, tmp_path, tables):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_leaves_with_its_code(data, whole, tmp_path, number, code):
     options, expected = whole
-    process = start(tmp_path, "--data", data, *options, "--output-dir", tmp_path / "run")
-    assert wait_for(lambda: any((tmp_path / "run" / "checkpoints").glob("step-*")), process)
+    process = start(tmp_path, "--data", data, *options, "--output-dir", tmp_path / "run", "--checkpoint-minutes", 60)
+    assert wait_for((tmp_path / "run" / "checkpoints" / "step-000000003").exists, process)
     time.sleep(0.03)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == code, stderr
     assert "finishing this step and saving" in stderr and f"go on with --resume {tmp_path / 'run'}" in stderr
     assert "Traceback" not in stderr
+    stop = read_log(tmp_path / "run" / "log.jsonl")[-1]
+    assert stop["event"] == "stop" and "stopped by" in stop["reason"]
     end = run(tmp_path, "--resume", "run")  # which knows where its images are
     assert end.returncode == 0, end.stderr
     assert "/run/checkpoints/step-" in end.stdout

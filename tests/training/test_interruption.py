@@ -34,7 +34,7 @@ with StopSignals():
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_the_process_at_once(number):
     pipe = subprocess.PIPE
     process = subprocess.Popen([sys.executable, "-c", SLEEP], env=HOST, stdout=pipe, stderr=pipe, text=True)
@@ -50,6 +50,19 @@ def test_a_second_signal_ends_the_process_at_once(number):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_closed_terminal_may_hang_up_twice():
+    """The shell sends SIGHUP, and so does the system when the shell ends."""
+    code = SLEEP.replace("sleep(60)", "sleep(0.5); print('through')")
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code], env=HOST, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout.readline() == "ready\n"
+    for _ in range(2):
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.05)
+    stdout, stderr = process.communicate(timeout=30)
+    assert stdout == "through\n" and process.returncode == 0 and stderr.count("finishing this step") == 1
 
 
 def test_nohup_stays():
@@ -87,3 +100,9 @@ def test_a_signal_that_also_ends_the_reader_of_the_output(tmp_path):
     process.send_signal(signal.SIGINT)
     process.wait(30)
     assert (tmp_path / "file").read_text() == "saved"
+
+
+def test_output_that_is_closed_from_the_start_ends_nothing():
+    code = "import sys\nfrom tinynet.training import lasting_output\n"
+    code += "sys.stdout = None\nwith lasting_output():\n    print('x')\nsys.exit(7)"
+    assert subprocess.run([sys.executable, "-c", code], env=HOST).returncode == 7

@@ -48,10 +48,12 @@ def test_what_a_resumed_run_did_again_is_void(tmp_path):
         {"event": "epoch", "step": 30, "run": 2},
         {"event": "resume", "step": 20},
         {"event": "epoch", "step": 30, "run": 3},
+        {"event": "resume", "step": 30},
+        {"event": "epoch", "step": 30, "run": 4},
     ):
         append_json_line(log, record)
     epochs = [(record["step"], record["run"]) for record in read_log(log) if record.get("event") == "epoch"]
-    assert epochs == [(10, 1), (20, 2), (30, 3)]
+    assert epochs == [(10, 1), (20, 2), (30, 4)]
     assert not any(record["event"] == "bad_image" for record in read_log(log))
 
 

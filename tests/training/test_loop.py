@@ -60,6 +60,20 @@ def test_the_state_counts_images_time_and_reports(make_run):
     assert state.seconds == seconds  # the clock stands still when the epoch is over
 
 
+def test_waiting_for_the_loader_is_counted(make_run):
+    run = make_run(workers=0)
+    batches = run.train.epoch
+
+    def slow(*arguments):
+        for batch in batches(*arguments):
+            time.sleep(0.05)
+            yield batch
+
+    run.train.epoch = slow
+    state = epoch(run, 0)
+    assert 0.15 <= state.waiting < state.seconds and state.waiting_share == state.waiting / state.seconds
+
+
 def test_ten_views_are_averaged_after_the_softmax(make_run):
     run = make_run()
     epoch(run, 0)

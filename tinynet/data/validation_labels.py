@@ -39,7 +39,7 @@ def validation_labels(
     """
     keys = [_key(name) for name in names]
     rules: list[Callable[[], tuple[str, Mapping[str, str | int]] | None]] = [
-        lambda: _from_text(_first(folders, "val.txt"), classes),
+        lambda: _from_text(_first(folders, "val.txt"), classes, keys),
         lambda: _from_solution(_first(folders, "LOC_val_solution.csv")),
         lambda: _from_names(names),
         lambda: _from_devkit(_first(folders, DEVKIT, DEVKIT.removesuffix(".tar.gz"))),
@@ -47,7 +47,7 @@ def validation_labels(
     ]
     for rule in rules:
         told = rule()
-        if told and not set(keys).isdisjoint(told[1]):  # a val.txt far above may be about something else
+        if told and not set(keys).isdisjoint(told[1]):
             return _looked_up(where, keys, classes, *told)
     raise DataError(
         f"{where}: {len(names)} validation images without class folders, and nothing that tells their classes. "
@@ -70,21 +70,26 @@ def _first(folders: Iterable[Path], *names: str) -> Path | None:
     return next((folder / name for folder in folders for name in names if (folder / name).exists()), None)
 
 
-def _from_text(file: Path | None, classes: tuple[str, ...]) -> tuple[str, dict] | None:
+def _from_text(file: Path | None, classes: tuple[str, ...], keys: Sequence[str]) -> tuple[str, dict] | None:
     if file is None:
         return None
     told: dict[str, str | int] = {}
+    wrong: list[str] = []
     own_names = set(classes)
     for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         fields = line.rsplit(None, 1)
         if len(fields) == 1:
-            raise DataError(f"{file}: line {number}: expected an image's name and its label, found {line.strip()!r}")
-        if fields:
+            wrong.append(f"line {number}: expected an image's name and its label, found {line.strip()!r}")
+        elif fields:
             name, label = fields
             # A class's own name comes first: folders may be called 1, 2, 10, and lie in another order than numbers.
             label = int(label) if label.isdecimal() and label not in own_names else label
             if told.setdefault(_key(name), label) != label:
-                raise DataError(f"{file}: line {number}: {name} has the label {label}, and {told[_key(name)]} before")
+                wrong.append(f"line {number}: {name} has the label {label}, and {told[_key(name)]} before")
+    if set(keys).isdisjoint(told):  # a val.txt far above may be about something else, in another format
+        return None
+    if wrong:
+        raise DataError(f"{file}: {wrong[0]}")
     integers = {key: label for key, label in told.items() if isinstance(label, int)}
     if integers:
         refuse_other_orders(str(file), np.array(list(integers.values())), len(classes))

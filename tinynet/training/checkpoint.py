@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,9 @@ from tinynet.interchange.weights import (
     write_arrays,
 )
 from tinynet.training.loop import NonFiniteError
-from tinynet.training.trained import STATISTICS, WEIGHTS, write_trained
+from tinynet.training.trained import STATE, STATISTICS, WEIGHTS, write_trained
 
-VELOCITY, STATE = "velocity.safetensors", "state.json"
+VELOCITY = "velocity.safetensors"
 FILES = WEIGHTS, STATISTICS, VELOCITY, STATE
 
 
@@ -40,7 +40,7 @@ class Checkpoint:
     """settings: the network and the run, as JSON can hold them. history: one record per finished epoch.
 
     step: how many were done. epoch: the number of the one to go on with, from 0. running: what was counted in it so
-    far, EpochState.counts(); empty at its start.
+    far, EpochState.counts(); empty at its start. left_out: for "train" and "val" what Loader.bad held.
     """
 
     weights: dict[str, np.ndarray]
@@ -52,6 +52,7 @@ class Checkpoint:
     epoch: int
     running: dict
     path: Path
+    left_out: dict[str, dict[int, str]] = field(default_factory=dict)
 
     def check_data(self, data: Dataset, other_images: bool = False) -> None:
         """DataError unless it was made with the classes of `data` and, unless told, with the same images."""
@@ -78,14 +79,15 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     try:
         check_folder(folder, FILES)
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        left_out = {split: {int(i): why for i, why in bad.items()} for split, bad in state.get("left_out", {}).items()}
         return Checkpoint(
             weights=read_arrays(folder / WEIGHTS)[0],
             velocity=read_arrays(folder / VELOCITY)[0],
             statistics=Statistics.from_arrays(read_arrays(folder / STATISTICS)[0]),
             path=folder,
-            **state,
+            **state | {"left_out": left_out},
         )
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}: not a checkpoint that can be used: {error}") from error
 
 
@@ -181,6 +183,7 @@ class Checkpoints:
         errors = {}
         for path in paths:
             try:
+                check_folder(path, (STATE,))
                 state = json.loads((path / STATE).read_text(encoding="utf-8"))
                 if state["history"] and not state["running"]:
                     errors[path] = state["history"][-1]["validation"]["top1_error"]

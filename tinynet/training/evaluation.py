@@ -79,11 +79,7 @@ def evaluate_networks(
     sums, state = _Sums(split), EpochState()
     names = None
     for trained in networks:
-        if tuple(trained.settings["classes"]) != tuple(split.classes):
-            raise DataError(
-                f"{trained.path}: was trained on other classes than the images': {_some(trained.settings['classes'])};"
-                f" expected {_some(split.classes)}"
-            )
+        trained.for_classes(split.classes)
         size, crop = trained.settings["resize"], trained.settings["crop"]
         loader = Loader(split, batch_size, size, crop, views, workers=workers, **bad)
         sums.add(trained.net, loader, trained.prepare(), report, state)
@@ -159,7 +155,3 @@ def _mean_loss(right: np.ndarray) -> float:
 def _softmax(logits: np.ndarray) -> np.ndarray:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
-def _some(classes) -> str:
-    return f"{', '.join(classes[:3])}{', ...' * (len(classes) > 3)} ({len(classes)})"

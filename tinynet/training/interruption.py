@@ -18,8 +18,9 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Within this context Ctrl-C, SIGTERM and SIGHUP (a closed terminal) only set `received`. A second one ends the
-    process at once. Works in the main thread, as Python's signals do.
+    """Within this context Ctrl-C, SIGTERM and SIGHUP (a closed terminal) only set `received`. A second Ctrl-C or
+    SIGTERM ends the process at once; a second SIGHUP does not, since shell and system send one each. Works in the main
+    thread, as Python's signals do.
     """
 
     def __init__(self):
@@ -34,7 +35,7 @@ class StopSignals:
     def _handle(self, number: int, frame) -> None:
         self.received = signal.Signals(number)
         for one in self._before:
-            signal.signal(one, signal.SIG_DFL)
+            signal.signal(one, signal.SIG_DFL if one in (signal.SIGINT, signal.SIGTERM) else signal.SIG_IGN)
         text = f"\n{self.received.name}: finishing this step and saving; once more to exit at once\n"
         with contextlib.suppress(OSError):  # the same signal may have ended who reads it
             os.write(2, text.encode())  # not print: the signal may have come in the middle of one
@@ -81,5 +82,9 @@ class _Lasting:
 @contextlib.contextmanager
 def lasting_output() -> Iterator[None]:
     """Within this context, nobody has to read what is printed: a run of days does not end with its terminal."""
-    with contextlib.redirect_stdout(_Lasting(sys.stdout)), contextlib.redirect_stderr(_Lasting(sys.stderr)):
+    with contextlib.ExitStack() as stack:
+        if sys.stdout is not None:  # closed from the start
+            stack.enter_context(contextlib.redirect_stdout(_Lasting(sys.stdout)))
+        if sys.stderr is not None:
+            stack.enter_context(contextlib.redirect_stderr(_Lasting(sys.stderr)))
         yield

@@ -44,8 +44,14 @@ def read_log(path: str | Path) -> list[dict]:
             records = []
         if record.get("event") == "resume":
             records = [earlier for earlier in records if earlier.get("step", 0) <= record.get("step", math.inf)]
+        if record.get("event") == "epoch":  # killed between the record and the checkpoint after it
+            records = [earlier for earlier in records if _event_and_step(earlier) != _event_and_step(record)]
         records.append(record)
     return records
+
+
+def _event_and_step(record: dict) -> tuple:
+    return record.get("event"), record.get("step")
 
 
 # ---- the sizes of parameters ----

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import shutil
 import sys
 import time
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from tinynet.data import Statistics
 from tinynet.files import Lock, commit_folder, recover
 from tinynet.interchange.weights import CheckpointError, whole_parameters
-from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint
+from tinynet.training.checkpoint import NAME, Checkpoint, Checkpoints, find_checkpoint
 from tinynet.training.interruption import Stopped
 from tinynet.training.log import TensorBoard, append_json_line, read_log
 from tinynet.training.trained import FINAL, write_trained
@@ -51,7 +52,10 @@ class Run:
         folder: where it goes on, if not in that run's own folder. CheckpointError when there is nothing to go on from.
         """
         path = Path(path).resolve()
-        inside = next((parent.parent for parent in (path, path.parent) if parent.name == "checkpoints"), path)
+        inside = path
+        if not (path / "checkpoints").is_dir():  # which a run has, whatever its own folder is called
+            is_checkpoint = bool(NAME.fullmatch(path.name)) and path.parent.name == "checkpoints"
+            inside = path.parent.parent if is_checkpoint else path.parent if path.name == "checkpoints" else path
         if folder is None and not (inside / "checkpoints").is_dir():
             find_checkpoint(path)  # says what is wrong with the path, if it is the path
             raise CheckpointError(f"{path} is in no run's folder: say with --output-dir where the run goes on")
@@ -102,9 +106,12 @@ class Run:
                 for record in resumed.history:
                     self.log("epoch", **record)
             with suppress(OSError):
-                self._named = {record["name"] for record in read_log(self._log) if record["event"] == "bad_image"}
+                bad = (record for record in read_log(self._log) if record.get("event") == "bad_image")
+                self._named = {record.get("name") for record in bad}
             self.log("resume", step=resumed.step, checkpoint=str(resumed.path), damaged=self._damaged)
         self._saved, self._steps_since = time.monotonic(), 0
+        if going_on and self.checkpoints.paths()[-1] != resumed.path:
+            self._saved = -math.inf  # soon, or a kill would lead back to what this run has left
 
     def describe(self, settings: Mapping) -> None:
         """Writes run.json: what the run is, for people and for other programs."""

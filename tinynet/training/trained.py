@@ -4,19 +4,20 @@ Only safetensors and JSON are read. What a run needs beyond that to go on is in 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tinynet import models
-from tinynet.data import Prepare, Statistics
+from tinynet.data import DataError, Prepare, Statistics
 from tinynet.files import CHECKSUMS, check_folder
 from tinynet.interchange.weights import CheckpointError, read_arrays, set_parameters, write_arrays
 from tinynet.network import Sequential
 
 WEIGHTS, STATISTICS = "weights.safetensors", "statistics.safetensors"
+STATE = "state.json"  # beside them in a checkpoint
 FINAL = "final"  # the folder in a run's with both, once it is finished
 
 
@@ -32,6 +33,15 @@ class Trained:
     def prepare(self) -> Prepare:
         """The step from a batch's bytes to the network's input, as in its training: its crop, mean image and scale."""
         return Prepare(self.statistics, self.settings["crop"], self.settings["scale"], self.net)
+
+    def for_classes(self, classes: Sequence[str]) -> "Trained":
+        """Itself; DataError unless it was trained on these classes, in this order."""
+        if tuple(self.settings["classes"]) != tuple(classes):
+            raise DataError(
+                f"{self.path}: was trained on other classes than the images': {_some(self.settings['classes'])};"
+                f" expected {_some(classes)}"
+            )
+        return self
 
 
 def write_trained(folder: Path, weights: Mapping[str, np.ndarray], statistics: Statistics, settings: Mapping) -> None:
@@ -81,7 +91,7 @@ def _order(folder: Path) -> tuple[bool, str]:
 
 
 def _load(path: Path) -> Trained:
-    if (path.parent / CHECKSUMS).exists():
+    if any((path.parent / name).exists() for name in (CHECKSUMS, STATE)):  # else these are weights on their own
         try:
             check_folder(path.parent, (WEIGHTS, STATISTICS))
         except ValueError as error:
@@ -118,3 +128,7 @@ def _settings(path: Path, metadata: dict[str, str]) -> dict:
     if missing:
         raise CheckpointError(f"{path}: its settings lack {', '.join(missing)}; found {', '.join(settings) or 'none'}")
     return {"names": settings["classes"]} | settings
+
+
+def _some(classes) -> str:
+    return f"{', '.join(classes[:3])}{', ...' * (len(classes) > 3)} ({len(classes)})"
