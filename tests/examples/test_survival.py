@@ -98,11 +98,13 @@ def test_a_signal_saves_and_leaves_with_its_code(data, whole, tmp_path, number, 
     process = start(tmp_path, "--data", data, *options, "--output-dir", tmp_path / "run", "--checkpoint-minutes", 60)
     assert wait_for((tmp_path / "run" / "checkpoints" / "step-000000003").exists, process)
     time.sleep(0.03)
+    sent = time.time() - 0.01  # files' times are that coarse
     process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == code, stderr
     assert "finishing this step and saving" in stderr and f"go on with --resume {tmp_path / 'run'}" in stderr
     assert "Traceback" not in stderr
+    assert max((tmp_path / "run" / "checkpoints").glob("step-*")).stat().st_mtime >= sent  # it saved once more
     stop = read_log(tmp_path / "run" / "log.jsonl")[-1]
     assert stop["event"] == "stop" and "stopped by" in stop["reason"]
     end = run(tmp_path, "--resume", "run")  # which knows where its images are

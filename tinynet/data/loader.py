@@ -50,7 +50,8 @@ class Loader:
     An image that cannot be read is left out of its batch, which is smaller by one, and reported by
     `on_bad(name, reason)` in the caller's thread, in the order of the batches, once however often it turns up; without
     `on_bad` it is logged as a warning. When more than the share `max_bad` of the split is bad, the batch raises
-    DataError instead. Errors other than a split's DataError are raised in the caller.
+    DataError instead; known_bad, `bad` of a run that goes on, counts too. Errors other than a split's DataError are
+    raised in the caller.
     """
 
     def __init__(

@@ -110,7 +110,7 @@ class Run:
                 self._named = {record.get("name") for record in bad}
             self.log("resume", step=resumed.step, checkpoint=str(resumed.path), damaged=self._damaged)
         self._saved, self._steps_since = time.monotonic(), 0
-        if going_on and self.checkpoints.paths()[-1] != resumed.path:
+        if going_on and [path.name for path in self.checkpoints.paths()[-1:]] != [resumed.path.name]:
             self._saved = -math.inf  # soon, or a kill would lead back to what this run has left
 
     def describe(self, settings: Mapping) -> None:
