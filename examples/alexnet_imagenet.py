@@ -212,9 +212,9 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
     common = {"size": args.resize, "crop": args.crop, "seed": args.seed, "workers": args.workers}
     bad = {"max_bad": args.max_bad, "on_bad": lambda name, reason: run.bad_image(name, reason)}
     left_out = checkpoint.left_out if checkpoint and checkpoint.settings["data_set"] == data.fingerprint else {}
-    known = {"known_bad": left_out.get("val")}
-    middle = Loader(data.val, args.batch_size, views="middle", **common, **bad, **known)
-    ten = Loader(data.val, max(1, args.batch_size // 10), views="ten", **common, **bad, **known)
+    known = left_out.get("val")
+    middle = Loader(data.val, args.batch_size, views="middle", known_bad=known, **common, **bad)
+    ten = Loader(data.val, max(1, args.batch_size // 10), views="ten", known_bad=known, **common, **bad)
 
     # ---- network ----
     network = {
@@ -272,8 +272,10 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
     settings |= {"network": network, "scale": scale}
     run.describe(settings)
     prepare = Prepare(statistics, args.crop, scale, net)
-    noise, known = {"statistics": statistics, "colour": args.colour_noise}, {"known_bad": left_out.get("train")}
-    batches = Loader(data.train, args.batch_size, **noise, **common, **bad, **known)
+    batches = Loader(
+        data.train, args.batch_size, statistics=statistics, colour=args.colour_noise,
+        known_bad=left_out.get("train"), **common, **bad,
+    )  # fmt: skip
 
     def save(epoch: int, running: EpochState | None = None) -> None:
         step, counts = (begun + running.batches, running.counts()) if running else (begun, {})

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tinynet.files import CHECKSUMS, Lock, LockedError, check_folder, commit_folder
+from tinynet.files import CHECKSUMS, Lock, LockedError, check_folder, commit_folder, shown
 
 
 def write(text: str):
@@ -92,3 +92,19 @@ def test_a_lock_names_its_owner_and_ends_with_it(tmp_path):
     with Lock(tmp_path), pytest.raises(LockedError, match="in use"):
         Lock(tmp_path)
     Lock(tmp_path).release()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("plain name.jpg", "plain name.jpg"),
+        ("Müller 猫 🐱", "Müller 猫 🐱"),
+        (os.fsdecode(b"caf\xe9"), "caf\\xe9"),
+        ("x\x1b]0;P\x07\x1b[2J\nwarning: forged.jpg", "x\\x1b]0;P\\x07\\x1b[2J\\nwarning: forged.jpg"),
+        ("a\rb\tc\x85d\u2028e\u202ef\ud800", "a\\rb\\tc\\x85d\\u2028e\\u202ef\\ud800"),
+    ],
+)
+def test_what_does_not_print_is_escaped(name, expected):
+    assert shown(name) == expected
+    assert shown("a\n" + name.replace("\n", ""), keep="\n") == "a\n" + expected.replace("\\n", "")
+    shown(name).encode("utf-8")

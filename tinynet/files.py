@@ -15,6 +15,21 @@ REPLACED = ".replaced"
 CHECKSUMS = "SHA256SUMS"  # in the format of sha256sum: `sha256sum -c SHA256SUMS` checks a folder too
 
 
+def shown(text: object, keep: str = "") -> str:
+    """A name or a message that holds some, fit for a terminal, a log, a picture or a table.
+
+    What does not print is escaped: control characters (a name may hold a terminal's escape sequences, or a newline and
+    a forged second line), characters that turn the direction of writing, and bytes that are not UTF-8, which come as
+    surrogates: b"caf\\xe9" is shown as caf\\xe9. keep: characters that stay, such as the newlines of a longer message.
+    """
+    return "".join(one if one.isprintable() or one in keep else _escaped(one) for one in str(text))
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else ascii(character)[1:-1]
+
+
 class LockedError(OSError):
     """Another process works in the same folder."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from tinynet import CheckpointError
 from tinynet.data import Statistics
-from tinynet.training import Run, read_log
+from tinynet.training import NonFiniteError, Run, read_log
 
 SETTINGS = {"network": {}, "classes": []}
 
@@ -69,7 +69,7 @@ def test_velocities_that_are_not_finite_are_not_saved(tmp_path, make_run):
     run, fresh = Run(tmp_path), make_run()
     run.start(None)
     next(iter(fresh.optimizer.velocity.values()))[...] = np.nan
-    with pytest.raises(Exception, match=r"step 3: no checkpoint, since the velocity of .* is not finite"):
+    with pytest.raises(NonFiniteError, match=r"step 3: no checkpoint, since the velocity of .* is not finite"):
         save(run, fresh, 3)
     assert run.checkpoints.paths() == []
 

@@ -47,7 +47,7 @@ def validation_labels(
     ]
     for rule in rules:
         told = rule()
-        if told and not set(keys).isdisjoint(told[1]):
+        if told and not set(keys).isdisjoint(told[1]):  # what tells of other images only is passed over
             return _looked_up(where, keys, classes, *told)
     raise DataError(
         f"{where}: {len(names)} validation images without class folders, and nothing that tells their classes. "

@@ -83,8 +83,8 @@ class _Lasting:
 def lasting_output() -> Iterator[None]:
     """Within this context, nobody has to read what is printed: a run of days does not end with its terminal."""
     with contextlib.ExitStack() as stack:
-        if sys.stdout is not None:  # closed from the start
-            stack.enter_context(contextlib.redirect_stdout(_Lasting(sys.stdout)))
-        if sys.stderr is not None:
-            stack.enter_context(contextlib.redirect_stderr(_Lasting(sys.stderr)))
+        redirections = (contextlib.redirect_stdout, sys.stdout), (contextlib.redirect_stderr, sys.stderr)
+        for redirect, stream in redirections:
+            if stream is not None:  # as it is where it was closed from the start
+                stack.enter_context(redirect(_Lasting(stream)))
         yield

@@ -45,13 +45,10 @@ def read_log(path: str | Path) -> list[dict]:
         if record.get("event") == "resume":
             records = [earlier for earlier in records if earlier.get("step", 0) <= record.get("step", math.inf)]
         if record.get("event") == "epoch":  # killed between the record and the checkpoint after it
-            records = [earlier for earlier in records if _event_and_step(earlier) != _event_and_step(record)]
+            same = ("epoch", record.get("step"))
+            records = [earlier for earlier in records if (earlier.get("event"), earlier.get("step")) != same]
         records.append(record)
     return records
-
-
-def _event_and_step(record: dict) -> tuple:
-    return record.get("event"), record.get("step")
 
 
 # ---- the sizes of parameters ----

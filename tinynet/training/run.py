@@ -53,9 +53,12 @@ class Run:
         """
         path = Path(path).resolve()
         inside = path
-        if not (path / "checkpoints").is_dir():  # which a run has, whatever its own folder is called
-            is_checkpoint = bool(NAME.fullmatch(path.name)) and path.parent.name == "checkpoints"
-            inside = path.parent.parent if is_checkpoint else path.parent if path.name == "checkpoints" else path
+        if (path / "checkpoints").is_dir():
+            pass  # a run, even where its own folder is called checkpoints, or lies in one
+        elif path.name == "checkpoints":
+            inside = path.parent
+        elif path.parent.name == "checkpoints" and NAME.fullmatch(path.name):
+            inside = path.parent.parent
         if folder is None and not (inside / "checkpoints").is_dir():
             find_checkpoint(path)  # says what is wrong with the path, if it is the path
             raise CheckpointError(f"{path} is in no run's folder: say with --output-dir where the run goes on")
