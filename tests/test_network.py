@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from inputs import assert_close, normal, spread
+from inputs import assert_close, batch_last, normal, spread
 
 from tinynet import (
     Conv2d,
@@ -240,3 +240,94 @@ def test_inference_of_a_chain_in_a_chain():
     expected = np.tanh(to_host(infer_layer_by_layer(make_net(), x)))
     assert_close(net.forward(x), expected, what="logits")
     assert not any(inner._memories), "the outer chain's memory serves both"
+
+
+# ---- what belongs to the user ----
+
+
+@pytest.mark.parametrize("front", [[], [("flatten0", Flatten())], [("dropout0", Dropout(0.0))], [("inner", None)]])
+@pytest.mark.parametrize("images", [1, 3])
+def test_in_place_layers_at_either_end_leave_a_users_arrays_alone(front, images):
+    """An array of one image lies batch-last, whatever made it, and so may any other."""
+    front = [(name, layer or Sequential([("relu", ReLU(inplace=True))])) for name, layer in front]
+    layers = [*front, ("relu1", ReLU(inplace=True)), ("relu2", ReLU(inplace=True))]
+    net = Sequential(layers, needs_dx=True)
+    x = batch_last(normal(1, images, 2, 3, 4))
+    before = to_host(x).copy()
+    y = net.forward(x, train=True)
+    assert_close(y, np.maximum(before, 0).reshape(y.shape))
+    dy = batch_last(normal(2, *y.shape))
+    dy_before = to_host(dy).copy()
+    assert_close(net.backward(dy), (dy_before * (to_host(y) > 0)).reshape(before.shape))
+    assert_close(net.forward(x), np.maximum(before, 0).reshape(y.shape))
+    assert np.array_equal(to_host(x), before) and np.array_equal(to_host(dy), dy_before)
+
+
+# ---- looking inside ----
+
+
+def test_activations_are_what_each_layer_returns():
+    net, alone = make_net(inplace=True), make_net()
+    x, expected = to_device(IMAGES), {}
+    y = x
+    for name, layer in alone.layers.items():
+        y = layer.forward(y)
+        expected[name] = to_host(y).copy()
+    found = net.activations(x)
+    assert list(found) == list(expected)
+    for name, activation in found.items():
+        assert type(activation) is np.ndarray and np.array_equal(activation, expected[name]), name
+    some = net.activations(x, ["lrn1", "conv1"])
+    net.forward(to_device(2 * IMAGES))
+    assert list(some) == ["lrn1", "conv1"]
+    assert np.array_equal(some["conv1"], expected["conv1"]), "in place of it came relu1's output, and other images"
+    assert list(net.activations(x, "fc3")) == ["fc3"]
+    with pytest.raises(KeyError, match=r"no layer named 'conv7': this net has conv1, relu1"):
+        net.activations(x, ["conv1", "conv7"])
+
+
+def test_activations_of_inner_nets():
+    inner = Sequential([("fc1", Linear(4, 5)), ("relu1", ReLU(inplace=True))])
+    net = Sequential([("block", inner), ("fc2", Linear(5, 3))])
+    x = to_device(normal(1, 3, 4))
+    found = net.activations(x)
+    assert list(found) == ["block.fc1", "block.relu1", "block", "fc2"]
+    assert np.array_equal(found["block"], np.maximum(found["block.fc1"], 0))
+    assert np.array_equal(found["block"], found["block.relu1"])
+    assert np.array_equal(found["fc2"], to_host(net.forward(x)))
+
+
+def test_a_part_of_a_net_shares_its_layers():
+    net = make_net()
+    x = to_device(IMAGES)
+    part = net[:"pool1"]
+    assert isinstance(part, Sequential) and list(part.layers) == ["conv1", "relu1", "lrn1", "pool1"]
+    assert part["conv1"] is net["conv1"] and net["conv1"].name == "conv1"
+    features = part.forward(x)
+    assert np.array_equal(to_host(features), net.activations(x, ["pool1"])["pool1"])
+    assert list(net["flatten":].layers) == ["flatten", "fc2", "tanh2", "dropout2", "fc3"]
+    assert list(net["fc2":"tanh2"].layers) == ["fc2", "tanh2"]
+    assert np.array_equal(to_host(net["flatten":].forward(features)), to_host(net.forward(x)))
+    assert list(part.params) == ["conv1.weight", "conv1.bias"] and not part.needs_dx
+    assert part.summary((4, 7, 6)).parameters == 114
+    optimizer = SGD(part, lr=0.1)
+    assert list(optimizer.velocity) == ["conv1.weight", "conv1.bias"]
+    for wrong in (slice("conv9"), slice("fc3", "conv1"), slice(0, 2)):
+        with pytest.raises(KeyError, match="no layer"):
+            net[wrong]
+    with pytest.raises(TypeError, match="step"):
+        net["conv1":"fc3":2]
+
+
+def test_a_part_trains_with_the_gradients_that_the_whole_net_gives_it():
+    net = make_net(needs_dx=True)
+    x, dy = to_device(IMAGES), to_device(normal(2, 2, 3))
+    net.set_step(0)
+    net.forward(x, train=True)
+    dx = to_host(net.backward(dy)).copy()
+    gradients = {name: to_host(gradient).copy() for name, gradient in net.grads.items()}
+    net.set_step(0)
+    front, back = net[:"pool1"], net["flatten":]
+    back.forward(front.forward(x, train=True), train=True)
+    assert np.array_equal(to_host(front.backward(back.backward(dy))), dx)
+    assert all(np.array_equal(to_host(net.grads[name]), gradient) for name, gradient in gradients.items())

@@ -4,16 +4,13 @@ A CPU runs a large operation as tiles that fit its caches, on a few threads with
 runs it as one tile. What a tile computes lives in operations/; what differs between the two is here.
 """
 
-import contextlib
 import math
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-
-import threadpoolctl
 
 from tinynet.backend import on_gpu, xp
+from tinynet.threads import Workers, hold_blas
 
 # Measured on two AVX-512 cores with 2 MiB of second-level cache each: element-wise work wants its handful of arrays in
 # that cache, yet calls of 50 microseconds or more, since threads wait for each other at the interpreter's lock between
@@ -25,33 +22,45 @@ SHARE_WORK = 2**19  # multiply-adds: with fewer for each, waking a thread takes 
 
 
 def _num_threads() -> int:
+    """TINYNET_NUM_THREADS, else OMP_NUM_THREADS as other numerical libraries heed it, else the cores there are."""
     setting = os.environ.get("TINYNET_NUM_THREADS")
-    if setting is None:
-        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-        return len(cores)
-    if not setting.isdecimal() or int(setting) < 1:
-        raise ValueError(f"TINYNET_NUM_THREADS={setting}: expected a whole number of threads, 1 or more")
-    return int(setting)
+    if setting is not None:
+        if not setting.isdecimal() or int(setting) < 1:
+            raise ValueError(f"TINYNET_NUM_THREADS={setting}: expected a whole number of threads, 1 or more")
+        return int(setting)
+    outermost = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "4,2": one number for each nested level
+    if outermost.isdecimal() and int(outermost) >= 1:
+        return int(outermost)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 num_threads = 1 if on_gpu else _num_threads()  # the GPU's work is queued by one thread
 
 
-class Workers:
-    """The threads that run one device's tiles: the thread that asks, and a pool of `count` - 1 others."""
+class _Thread(threading.local):
+    """What each thread has for itself."""
 
-    def __init__(self, count: int):
-        self.count = count
-        self.pool = ThreadPoolExecutor(count - 1, "tinynet") if count > 1 else None
+    workers: Workers | None = None  # of the device that it works for
+    memory: "Memory | None" = None  # for its scratch arrays
 
 
+_thread = _Thread()
 _everyone = Workers(num_threads)  # all threads of the process, for work on a single device
-_thread = threading.local()  # .workers of the device that the thread works for, .memory for its scratch arrays
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads."""
+    global _everyone
+    _everyone = Workers(num_threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def workers() -> Workers:
     """The threads that run the tiles of the calling thread's device."""
-    return getattr(_thread, "workers", _everyone)
+    return _thread.workers or _everyone
 
 
 def work_with(workers: Workers) -> None:
@@ -84,55 +93,7 @@ def cut(length: int, parts: int) -> list[slice]:
     return [slice(i * length // count, (i + 1) * length // count) for i in range(count)]
 
 
-# ---- threads ----
-
-
-class _SingleThreadedBlas(contextlib.AbstractContextManager):
-    """Holds BLAS to one thread while tiles run. Counted, since several threads may run tiles at the same time."""
-
-    def __init__(self):
-        self._libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before: list[int] = []
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._before = [library.get_num_threads() for library in self._libraries]
-                self._set([1] * len(self._libraries))
-            self._inside += 1
-
-    def __exit__(self, *exception) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._set(self._before)
-
-    def _set(self, counts: list[int]) -> None:
-        for library, count in zip(self._libraries, counts, strict=True):
-            # threadpoolctl lets only the thread that set a limit first set another; here whoever has the lock may.
-            if hasattr(library, "clear_controlling_thread"):
-                library.clear_controlling_thread(force=True)
-            library.set_num_threads(count)
-
-
-_single_threaded_blas = _SingleThreadedBlas()
-
-
-def single_threaded_blas() -> contextlib.AbstractContextManager:
-    """Holds BLAS to one thread, as running tiles does: around many small operations, so that it is done once."""
-    return _single_threaded_blas
-
-
-def _after_fork() -> None:
-    """A forked child has none of its parent's threads, and perhaps a lock that nobody will open again."""
-    global _everyone, _single_threaded_blas
-    _everyone, _single_threaded_blas = Workers(num_threads), _SingleThreadedBlas()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+# ---- tiles on threads ----
 
 
 def run_shares(task: Callable[[Sequence], object], tiles: Sequence, work: int | None = None) -> list:
@@ -140,30 +101,20 @@ def run_shares(task: Callable[[Sequence], object], tiles: Sequence, work: int | 
 
     work: multiply-adds, where many tiles may have little of it, and one thread is enough (see `shares`).
 
-    One call per thread, not one per tile: handing a task over costs about 50 microseconds. The calling thread takes
-    the first share. When a task raises, the others are waited for, and the first error is raised.
+    One call per thread, not one per tile: handing a task over costs about 50 microseconds. When a task raises, the
+    others are waited for, and the first error is raised.
     """
-    team = workers()
-    with _single_threaded_blas:
-        count = min(len(tiles), team.count if work is None else shares(work))
-        if count <= 1:
-            return [task(tiles)] if tiles else []
-        first, *others = (tiles[share] for share in cut(len(tiles), count))
-        futures = [team.pool.submit(task, share) for share in others]
-        try:
-            results = [task(first)]
-        finally:
-            for future in futures:
-                future.exception()  # waits for the share, whatever becomes of it
-        return results + [future.result() for future in futures]
+    if not tiles:
+        return []
+    count = min(len(tiles), workers().count if work is None else shares(work))
+    return hold_blas(workers().run, task, [tiles[share] for share in cut(len(tiles), count)])
 
 
 def run(task: Callable[[object], None], tiles: Sequence, work: int | None = None) -> None:
     """Calls `task(tile)` for every tile, each thread walking its own fixed share of them; work as in run_shares."""
 
     if len(tiles) == 1:  # small work: every microsecond shows
-        with _single_threaded_blas:
-            task(tiles[0])
+        hold_blas(task, tiles[0])
         return
 
     def walk(share: Sequence) -> None:
@@ -206,12 +157,12 @@ class Memory:
         """Whether there is any array yet."""
         return bool(self._blocks)
 
-    def __deepcopy__(self, memo) -> "Memory":
-        return Memory()  # a copied layer gets memory of its own when it first needs some
+    def __reduce__(self) -> tuple:
+        return Memory, ()  # what is copied or pickled gets memory of its own when it first needs some
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype):
     """An array of the calling thread alone, to be used inside one tile: the next request for `name` gets its memory."""
-    if not hasattr(_thread, "memory"):
+    if _thread.memory is None:
         _thread.memory = Memory()
     return _thread.memory.array(name, shape, dtype)

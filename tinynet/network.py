@@ -1,21 +1,31 @@
 """Sequential, a chain of named layers that is itself a layer, and the summary of a network."""
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tinynet.execution import Memory, single_threaded_blas
+import numpy as np
+
+from tinynet.backend import to_host, xp
+from tinynet.execution import Memory
 from tinynet.layers.layer import Layer, Shape
+from tinynet.threads import Turn, single_threaded_blas
 
 
 class Sequential(Layer):
     """Layers one after the other: Sequential([("conv1", Conv2d(3, 96, 11, stride=4)), ("relu1", ReLU()), ...]).
 
-    net["conv1"] is a layer by name, and iterating gives the layers in order. Names are unique; a layer has one place.
-    params and grads are read-only collections of the layers' own arrays, under full names such as "conv1.weight": write
-    into the arrays, or put others into `net["conv1"].params`. needs_dx=True makes backward return the gradient of the
-    net's input, which is left out by default.
+    net["conv1"] is a layer by name, net[:"pool5"] the part of the net up to a layer, that one included, and iterating
+    gives the layers in order. Names are unique; a layer has one place. params and grads are read-only collections of
+    the layers' own arrays, under full names such as "conv1.weight": write into the arrays, or put others into
+    `net["conv1"].params`. needs_dx=True makes backward return the gradient of the net's input, which is left out by
+    default.
+
+    What forward(x) returns is the caller's. What forward(x, train=True), backward and the layers return lies in memory
+    of the net, and is valid until its next call: copy what is to last. The net, its layers and its parts work for one
+    thread at a time; another one gets a RuntimeError, and may have a copy.deepcopy of its own.
     """
 
     def __init__(self, layers: Sequence[tuple[str, Layer]], needs_dx: bool = False):
@@ -38,6 +48,7 @@ class Sequential(Layer):
         if not self.layers:
             raise ValueError("Sequential: expected at least one layer, got none")
         self.rename("")
+        self.take_turns(Turn())
         for layer in self.layers.values():
             layer.needs_dx = True
         self.needs_dx = needs_dx
@@ -82,6 +93,14 @@ class Sequential(Layer):
         for inner, layer in self.layers.items():
             layer.rename(f"{name}.{inner}" if name else inner)
 
+    def __getstate__(self) -> dict:
+        return self.__dict__  # the layers leave out what is only for themselves
+
+    def take_turns(self, turn: Turn) -> None:
+        self._turn = turn
+        for layer in self:
+            layer.take_turns(turn)
+
     def set_step(self, step: int) -> None:
         for layer in self:
             layer.set_step(step)
@@ -99,32 +118,90 @@ class Sequential(Layer):
     def multiply_adds(self, input_shape: Shape) -> int:
         return self.summary(input_shape).multiply_adds
 
+    @single_threaded_blas
     def forward(self, x, train: bool = False):
         if not train:
-            return self.infer(x, self._memories)
-        with single_threaded_blas():
-            for layer in self:
-                x = layer.forward(x, train)
-        return x
+            return xp.array(self.infer(x, self._memories), order="K")  # a copy, in the same memory order
+        y = x
+        for layer in self:
+            y = layer.forward(_own(layer, y, given=x), train)
+        return y
 
+    @single_threaded_blas
     def infer(self, x, memories: tuple[Memory, Memory]):
-        with single_threaded_blas():
-            for layer in self:
-                x = layer.infer(x, memories)
-        return x
+        [(_, y)] = deque(self._outputs(x, memories), maxlen=1)  # the last
+        return y
 
+    @single_threaded_blas
     def backward(self, dy):
-        with single_threaded_blas():
-            for layer in reversed(self.layers.values()):
-                dy = layer.backward(dy)
-        return dy
+        dx = dy
+        for layer in reversed(self.layers.values()):
+            dx = layer.backward(_own(layer, dx, given=dy))
+        return dx
+
+    def _outputs(self, x, memories: tuple[Memory, Memory]) -> Iterator[tuple[str, object]]:
+        """(name, output) of each layer in turn, for inference; of an inner net its layers', then its own."""
+        y = x
+        for name, layer in self.layers.items():
+            if isinstance(layer, Sequential):
+                for inner, output in layer._outputs(y, memories):
+                    yield f"{name}.{inner}", output
+                y = output
+            else:
+                y = layer.infer(_own(layer, y, given=x), memories)
+            yield name, y
+
+    # ---- looking inside ----
+
+    @single_threaded_blas
+    def activations(self, x, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """What the layers of these names (default: all) make of x, without training: copies on the host, (N, ...).
+
+        Of an inner net "block", "block.fc1" is a layer and "block" its output. KeyError for a name that is not there.
+        """
+        there = self._names()
+        wanted = there if names is None else [names] if isinstance(names, str) else list(names)
+        for name in wanted:
+            if name not in there:
+                raise KeyError(f"no layer named {name!r}: this net has {', '.join(there)}")
+        found: dict[str, np.ndarray] = {}
+        for name, y in self._outputs(x, self._memories):
+            if name in wanted:
+                found[name] = np.array(to_host(y))  # a copy: the next layers write to this memory
+            if len(found) == len(set(wanted)):
+                break
+        return {name: found[name] for name in wanted}
+
+    def _names(self) -> list[str]:
+        """Of all that `_outputs` gives."""
+        names = []
+        for name, layer in self.layers.items():
+            names += [f"{name}.{inner}" for inner in layer._names()] if isinstance(layer, Sequential) else []
+            names.append(name)
+        return names
+
+    def _part(self, ends: slice) -> "Sequential":
+        """The layers between two names, both included, as a net that shares them."""
+        if ends.step is not None:
+            raise TypeError(f"expected net[first:last] with layers' names, got the step {ends.step!r}")
+        names = list(self.layers)
+        first, last = (names.index(self._known(name)) if name is not None else None for name in (ends.start, ends.stop))
+        chosen = names[first : None if last is None else last + 1]
+        if not chosen:
+            raise KeyError(f"no layers from {ends.start!r} to {ends.stop!r}: this net has {', '.join(names)}")
+        part = object.__new__(Sequential)
+        part.__dict__ |= self.__dict__ | {"layers": {name: self.layers[name] for name in chosen}}
+        return part
+
+    def _known(self, name: str) -> str:
+        if name not in self.layers:
+            raise KeyError(f"no layer named {name!r}: this net has {', '.join(self.layers)}")
+        return name
 
     # ---- the chain as a container ----
 
-    def __getitem__(self, name: str) -> Layer:
-        if name not in self.layers:
-            raise KeyError(f"no layer named {name!r}: this net has {', '.join(self.layers)}")
-        return self.layers[name]
+    def __getitem__(self, name: str | slice) -> Layer:
+        return self._part(name) if isinstance(name, slice) else self.layers[self._known(name)]
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())
@@ -150,6 +227,13 @@ class Sequential(Layer):
                 rows.append(SummaryRow(name, repr(layer), output_shape, parameters, work, 4 * math.prod(output_shape)))
             input_shape = output_shape
         return Summary(rows)
+
+
+def _own(layer: Layer, array, given):
+    """`array`, or a copy where the layer would write to it and it lies where the user's `given` array does."""
+    if getattr(layer, "inplace", False) and xp.may_share_memory(array, given):
+        return xp.array(array, order="K")  # in the same memory order
+    return array
 
 
 def _leaves(layer: Layer) -> list[Layer]:

@@ -12,8 +12,8 @@ import numpy as np
 from tinynet.data.bad_images import BadImages
 from tinynet.data.dataset import Split
 from tinynet.data.errors import DataError
-from tinynet.execution import single_threaded_blas
 from tinynet.random import stream
+from tinynet.threads import single_threaded_blas
 
 CHUNK = 32  # images per task: few enough for a smooth progress bar
 
@@ -104,6 +104,7 @@ class Sums:
         )
 
 
+@single_threaded_blas  # or each small product would wake all cores
 def measure(
     split: Split,
     size: int,
@@ -128,14 +129,13 @@ def measure(
     pool = ThreadPoolExecutor(workers, "tinynet-statistics")
     try:
         chunks = [chosen[first : first + CHUNK] for first in range(0, len(chosen), CHUNK)]
-        with single_threaded_blas():  # or each small product would wake all cores
-            for part, failures in pool.map(lambda chunk: _measure_chunk(split, chunk, size), chunks):
-                for index, reason in failures.items():
-                    bad.add(index, reason)
-                sums.merge(part)
-                done += part.images + len(failures)
-                if progress:
-                    progress(done, len(chosen))
+        for part, failures in pool.map(lambda chunk: _measure_chunk(split, chunk, size), chunks):
+            for index, reason in failures.items():
+                bad.add(index, reason)
+            sums.merge(part)
+            done += part.images + len(failures)
+            if progress:
+                progress(done, len(chosen))
     finally:
         pool.shutdown(cancel_futures=True)
     return sums.statistics()

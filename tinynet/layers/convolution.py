@@ -56,9 +56,9 @@ class Conv2d(Layer):
         self.padding = padding
         self._sides(1, 1)  # complains about an unknown padding now, not with the first image
         shape = (out_channels, in_channels // groups, *self.kernel_size)
-        self._add_parameter("weight", to_device(he_uniform(shape, stream(0, "Conv2d", *shape))))
+        self.add_parameter("weight", to_device(he_uniform(shape, stream(0, "Conv2d", *shape))))
         if bias:
-            self._add_parameter("bias", to_device(zeros((out_channels,))))
+            self.add_parameter("bias", to_device(zeros((out_channels,))))
 
     def _sides(self, height: int, width: int) -> list[tuple[int, int]]:
         """((top, bottom), (left, right)): how many zeros stand around an input of height x width."""
@@ -104,7 +104,7 @@ class Conv2d(Layer):
 
     def multiply_adds(self, input_shape: Shape) -> int:
         _, height, width = self.output_shape(input_shape)
-        return math.prod(self.params["weight"].shape) * height * width
+        return math.prod(self._shapes["weight"]) * height * width
 
     def forward(self, x, train: bool = False):
         self._cache = None

@@ -12,6 +12,7 @@ from tinynet.backend import device_of, xp
 from tinynet.backend import name as backend_name
 from tinynet.execution import Memory
 from tinynet.operations import elementwise
+from tinynet.threads import Turn, one_at_a_time
 
 Shape = tuple[int, ...]
 
@@ -53,9 +54,22 @@ class Layer:
         self.name = type(self).__name__
         self.params: dict = {}
         self.grads: dict = {}
+        self._shapes: dict[str, Shape] = {}  # of the parameters
         self._memory = Memory()
+        self._turn = Turn()  # a net's layers have that of the net
         self._cache: tuple | None = None
         self._plan: tuple = (None, None)  # what the plan depends on, and the plan: windows for an input's size
+
+    def __init_subclass__(cls, **options) -> None:
+        """Whatever a layer computes, one thread at a time is inside of it, and of the net that it belongs to."""
+        super().__init_subclass__(**options)
+        for name in ("forward", "backward", "infer", "activations"):
+            if name in vars(cls):
+                setattr(cls, name, one_at_a_time(vars(cls)[name]))
+
+    def __getstate__(self) -> dict:
+        """What a copy or a pickle takes along: neither scratch memory nor what the last forward kept for backward."""
+        return self.__dict__ | {"_memory": Memory(), "_cache": None}
 
     # ---- what a layer states ----
 
@@ -74,6 +88,20 @@ class Layer:
     def backward(self, dy):
         """Assigns `grads` and returns dx, the gradient of the input, for dy, the gradient of the last output."""
         raise NotImplementedError
+
+    def add_parameter(self, key: str, value) -> None:
+        """Adds a parameter, "weight" or any other key, for a layer's __init__: an array of float32 or float64.
+
+        It is in `params` from then on, with a gradient of zeros in `grads`: optimizers, files and the gradient check
+        find it there. Another array put into `params` must have its shape.
+        """
+        self._check_parameter(key, value, getattr(value, "shape", ()))
+        self._shapes[key] = value.shape
+        self.params[key] = value
+        self.grads[key] = xp.zeros_like(value)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key} {shape}' for key, shape in self._shapes.items())})"
 
     # ---- what every layer gets ----
 
@@ -107,6 +135,10 @@ class Layer:
         """Gives the layer its place in a net; a container passes it on to what it holds."""
         self.name = name
 
+    def take_turns(self, turn: Turn) -> None:
+        """Makes the layer part of a net that one thread at a time uses; a container passes it on."""
+        self._turn = turn
+
     def astype(self, dtype) -> "Layer":
         """Converts the parameters to float32 or float64, in place; returns the layer."""
         dtype = self._check_dtype(xp.dtype(dtype), "parameters")
@@ -116,6 +148,7 @@ class Layer:
                     arrays[key] = arrays[key].astype(dtype, copy=False)
         return self
 
+    @one_at_a_time
     def infer(self, x, memories: tuple[Memory, Memory]):
         """forward(x) as one of a chain: the output lies in that of the two memories which x is not in.
 
@@ -132,9 +165,6 @@ class Layer:
 
     # ---- for the layers' own use ----
 
-    def _add_parameter(self, key: str, value) -> None:
-        self.params[key] = value
-        self.grads[key] = xp.zeros_like(value)
 
     def _check_dtype(self, dtype, what: str):
         if dtype not in (xp.float32, xp.float64):
@@ -187,14 +217,32 @@ class Layer:
         return self._memory.array(name, tuple(shape), dtype)
 
     def _parameter(self, key: str, dtype):
-        """A parameter for a computation in `dtype`, cast where it is kept in another; None where there is none."""
-        return self.params[key].astype(dtype, copy=False) if key in self.params else None
+        """A parameter for a computation in `dtype`, cast where it is kept in another; None where there is none.
+
+        What a user has put into `params` is checked: ValueError for another shape, TypeError for another kind.
+        """
+        shape = self._shapes.get(key)
+        if shape is None:
+            return None
+        parameter = self.params.get(key)
+        self._check_parameter(key, parameter, shape)
+        return parameter.astype(dtype, copy=False)
+
+    def _check_parameter(self, key: str, parameter, shape: Shape) -> None:
+        if not isinstance(parameter, xp.ndarray) or parameter.dtype.char not in "fd":
+            found = "none" if parameter is None else f"{type(parameter).__name__} {getattr(parameter, 'dtype', '')}"
+            raise TypeError(
+                f"{self.name}: expected {key} to be an array of the {backend_name} backend, of float32 or float64,"
+                f" got {found.strip()}"
+            )
+        if parameter.shape != shape:
+            raise self._shape_error(f"({', '.join(map(str, shape))})", parameter.shape, key)
 
     def _gradient(self, key: str, dtype):
         """The array that receives a parameter's gradient: the last step's, unless its shape or dtype has changed."""
-        gradient = self.grads[key]
-        if gradient.shape != self.params[key].shape or gradient.dtype != dtype:
-            gradient = self.grads[key] = xp.empty(self.params[key].shape, dtype)
+        shape, gradient = self._shapes[key], self.grads[key]
+        if gradient.shape != shape or gradient.dtype != dtype:
+            gradient = self.grads[key] = xp.empty(shape, dtype)
         return gradient
 
     def _kept(self) -> tuple:

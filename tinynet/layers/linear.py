@@ -24,9 +24,9 @@ class Linear(Layer):
         whole(out_features, "Linear: out_features")
         self.in_features, self.out_features = in_features, out_features
         shape = (out_features, in_features)
-        self._add_parameter("weight", to_device(he_uniform(shape, stream(0, "Linear", *shape))))
+        self.add_parameter("weight", to_device(he_uniform(shape, stream(0, "Linear", *shape))))
         if bias:
-            self._add_parameter("bias", to_device(zeros((out_features,))))
+            self.add_parameter("bias", to_device(zeros((out_features,))))
 
     def _output_shape(self, shape: tuple) -> Shape:
         if len(shape) != 2 or shape[1] != self.in_features:

@@ -1,11 +1,12 @@
 """The devices of one process: a thread that drives each of them, and the place where those threads meet."""
 
+import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 
 from tinynet import backend
-from tinynet.execution import Workers, num_threads, work_with
+from tinynet.execution import num_threads, work_with
+from tinynet.threads import Turn, Worker, Workers, one_at_a_time
 
 
 class DeviceFailedError(RuntimeError):
@@ -17,12 +18,18 @@ class Meeting:
 
     def __init__(self, size: int):
         self.size = size
-        self.error: BaseException | None = None
-        self._barrier = threading.Barrier(size)
-        self._lock = threading.Lock()
-        self._clear()
+        self.reset()
 
-    def _clear(self) -> None:
+    def __reduce__(self) -> tuple:
+        return Meeting, (self.size,)  # a copy is one where nobody has met yet
+
+    def reset(self) -> None:
+        """Ready for a new start, once no device is under way. Locks are new ones: Ctrl-C may have left one closed, and
+        in a process that was forked those who held them do not exist.
+        """
+        self.error: BaseException | None = None
+        self._barrier = threading.Barrier(self.size)
+        self._lock = threading.Lock()
         # Two boards in turn: a quick device may show its next thing while a slow one still reads the board before,
         # but not the one after that, since the slow one has to come to the next meeting first.
         self._boards: list[list] = [[None] * self.size, [None] * self.size]
@@ -52,36 +59,46 @@ class Meeting:
             self.error = self.error or error
         self._barrier.abort()
 
-    def reset(self) -> None:
-        """Ready for a new start, once no device is under way."""
-        self.error = None
-        self._clear()
-        self._barrier.reset()
-
 
 class Devices:
     """`count` devices, each with a thread of its own that does all of its work.
 
     On the CPU a device is a share of the cores, with BLAS held to that share; on GPUs, device d is the GPU of that
-    number (modulo the number of GPUs there are).
+    number (modulo the number of GPUs there are). Copied, pickled or in a forked process, they get threads of their own.
     """
+
+    name = "network on several devices"
 
     def __init__(self, count: int):
         self.count = count
         self.meeting = Meeting(count)
-        # Where the cores do not divide evenly, the first devices have one more.
-        shares = [max(1, num_threads // count + (rank < num_threads % count)) for rank in range(count)]
-        self._threads = [
-            ThreadPoolExecutor(1, f"tinynet-device-{rank}", initializer=_take_place, initargs=(rank, shares[rank]))
-            for rank in range(count)
-        ]
+        self._turn = Turn()
+        self._begin()
 
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        # Where the cores do not divide evenly, the first devices have one more.
+        shares = [max(1, num_threads // self.count + (rank < num_threads % self.count)) for rank in range(self.count)]
+        self._threads = [Worker(f"tinynet-device-{rank}") for rank in range(self.count)]
+        for rank, thread in enumerate(self._threads):
+            thread.submit(_take_place, rank, shares[rank])
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "_threads"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state
+        self._begin()
+
+    @one_at_a_time
     def run(self, task: Callable[[int], object]) -> list:
         """task(rank) on every device's thread, at the same time; the results in order.
 
         When a task raises, the devices that wait for its device are sent away at once, and the first error is raised
         with its own traceback once all threads are free again.
         """
+        if self._process != os.getpid():  # forked: the threads stayed behind
+            self._begin()
         self.meeting.reset()
 
         def guarded(rank: int) -> object:
@@ -91,18 +108,17 @@ class Devices:
                 self.meeting.fail(error)
                 raise
 
-        futures = []
         try:
-            for rank, thread in enumerate(self._threads):
-                futures.append(thread.submit(guarded, rank))
-            wait(futures)
+            answers = [thread.submit(guarded, rank) for rank, thread in enumerate(self._threads)]
+            outcomes = [answer.get() for answer in answers]
         except BaseException as error:  # Ctrl-C: no device goes on behind the caller's back
             self.meeting.fail(error)
-            wait(futures)
+            for thread in self._threads:
+                thread.wait()
             raise
         if self.meeting.error is not None:
             raise self.meeting.error
-        return [future.result() for future in futures]
+        return [result for result, _ in outcomes]
 
 
 def _take_place(rank: int, threads: int) -> None:

@@ -10,7 +10,6 @@ from functools import singledispatch
 import numpy as np
 
 from tinynet.backend import to_device, to_host
-from tinynet.execution import Memory
 from tinynet.layers import (
     AvgPool2d,
     Conv2d,
@@ -132,8 +131,7 @@ def _(layer: Conv2d, devices: int) -> str:
 def _fresh(layer: Layer) -> Layer:
     """The layer again, with arrays of its own."""
     part = copy.copy(layer)
-    part.params, part.grads = {}, {}
-    part._memory, part._cache = Memory(), None
+    part.params, part.grads, part._shapes = {}, {}, {}
     return part
 
 
@@ -168,4 +166,4 @@ def _cut_parameters(layer: Layer, part: Layer, kind: str, communicator: Communic
             count = parameter.shape[axis] // size
             block = slice(rank * count, (rank + 1) * count)
             parameter = parameter[block] if axis == 0 else parameter[:, block]
-        part._add_parameter(key, to_device(np.array(parameter, order="C")))  # a copy, on this device
+        part.add_parameter(key, to_device(np.array(parameter, order="C")))  # a copy, on this device

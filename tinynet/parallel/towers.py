@@ -11,6 +11,7 @@ from tinynet.network import Sequential
 from tinynet.parallel.devices import Devices
 from tinynet.parallel.exchange import ExchangeLayer
 from tinynet.parallel.ledger import Ledger
+from tinynet.threads import Turn
 
 
 class Towers(Layer):
@@ -28,6 +29,19 @@ class Towers(Layer):
         self.name = ""
         self.towers, self.ledger = towers, ledger
         self._axes, self._devices = dict(axes), devices
+        self._turn = Turn()
+
+    def __getstate__(self) -> dict:
+        return self.__dict__  # the towers' layers leave out what is only for themselves
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state
+        self.on_devices(self._take_home)
+
+    def _take_home(self, device: int) -> None:
+        """Arrays that were copied or read from a file come from one GPU or the host: each device takes its own."""
+        for _, layer, key in self.parameters(device):
+            layer.params[key], layer.grads[key] = here(layer.params[key]), here(layer.grads[key])
 
     # ---- one program per device ----
 
