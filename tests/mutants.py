@@ -247,7 +247,7 @@ def tanh_forgets_its_slope(base):
 
 @mutant("sigmoid")
 def sigmoid_with_the_slope_of_tanh(base):
-    return changing_dx(base, lambda layer, dx, dy: dy * (1 - layer._cache[0].T ** 2))
+    return changing_dx(base, lambda layer, dx, dy: dy * (1 - Sigmoid().forward(layer._cache[0].T) ** 2))
 
 
 @mutant("softmax")

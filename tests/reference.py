@@ -19,7 +19,7 @@ def window_starts(size: int, kernel: int, stride: int, sides: Pair, ceil_mode: b
     while start + kernel <= end:
         starts.append(start)
         start += stride
-    if ceil_mode and starts and starts[-1] + kernel < end and start < size:
+    if ceil_mode and start - stride + kernel < end and start < size:
         starts.append(start)
     return starts
 

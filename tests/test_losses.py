@@ -87,3 +87,16 @@ def test_backward_needs_a_forward_that_went_well():
         loss.forward(logits, np.array([0, 3]))
     with pytest.raises(RuntimeError, match="backward needs a forward"):
         loss.backward()
+
+
+def test_an_image_that_is_right_by_far_keeps_its_loss_and_gradient():
+    """The loss log(1 + rest) and the gradient -rest / (1 + rest), far below the distance of 1 to its neighbours."""
+    logits, loss = np.array([[0, -20, -23], [-30, 3, -27], [-40, -41, 40]], "float32"), SoftmaxCrossEntropy()
+    for image, label in enumerate((0, 1, 2)):
+        value = loss.forward(to_device(logits[image : image + 1]), np.array([label]))
+        gradient = to_host(loss.backward())[0]
+        others = np.delete(logits[image].astype("float64") - logits[image, label], label)
+        rest = np.exp(others).sum()
+        assert value == pytest.approx(math.log1p(rest), rel=1e-5)
+        assert gradient[label] == pytest.approx(-rest / (1 + rest), rel=1e-5)
+        assert np.delete(gradient, label) == pytest.approx(np.exp(others) / (1 + rest), rel=1e-5)

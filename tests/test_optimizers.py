@@ -153,3 +153,22 @@ def test_a_parameter_in_another_memory_order_is_trained_too():
             optimizer.step()
     one, other = (to_host(net["fc"].params["weight"]) for net in nets)
     assert np.array_equal(one, other) and not np.array_equal(one, kernel.T)
+
+
+@pytest.mark.parametrize("changed", ["params", "grads"])
+def test_arrays_of_another_shape_are_refused(changed):
+    """NumPy would stretch a bias of one value over all of them."""
+    net = make_net()
+    optimizer = SGD(net, lr=0.1)
+    before = values(net)
+    getattr(net["fc2"], changed)["bias"] = to_device(np.ones(1))
+    with pytest.raises(ValueError, match=r"SGD: expected fc2.bias, its gradient and its velocity to be of one shape"):
+        optimizer.step()
+    assert all((values(net)[name] == before[name]).all() for name in before if name != "fc2.bias")
+
+
+def test_repr_is_one_line():
+    optimizer = SGD(make_net(), lr=0.1, lr_multipliers={"bias": 2.0})
+    assert repr(optimizer) == (
+        "SGD(6 parameters, lr 0.1, momentum 0.9, weight decay 0.0005, lr multipliers {'bias': 2.0})"
+    )

@@ -8,11 +8,15 @@ from tinynet.backend import PerDevice, device_of, to_device, to_host, xp
 class SoftmaxCrossEntropy:
     """The mean over the batch of -log softmax(logits)[label]: the paper's multinomial logistic regression, section 3.5.
 
-    Logits are shifted by each image's largest, so that values of 1e4 neither overflow nor lose the answer.
+    Logits are shifted by each image's largest, so that values of 1e4 neither overflow nor lose the answer. What an
+    image that is right by far still has as loss and gradient is computed from the other classes: 1 - p would be 0.
     """
 
     def __init__(self):
-        self._kept: list[tuple] = []  # (probabilities (classes, N), labels) on each device that has the logits
+        self._kept: list = []  # softmax(logits) - onehot(label), (classes, N), on each device that has the logits
+
+    def __repr__(self) -> str:
+        return "SoftmaxCrossEntropy()"
 
     def forward(self, logits, labels) -> float:
         """The mean loss. logits: (N, classes), float32 or float64; labels: (N,) whole numbers in 0..classes-1.
@@ -31,31 +35,43 @@ class SoftmaxCrossEntropy:
                 raise ValueError(f"SoftmaxCrossEntropy: expected logits (N, classes), got {replica.shape}")
         count, classes = logits.shape
         labels = check_labels(labels, count, classes)
-        losses = []
+        losses, kept = [], []
         for replica in replicas:  # every device that has the logits finds the gradient for itself: nothing crosses
             with device_of(replica):
-                losses.append(self._forward(replica, to_device(labels)))
+                loss, difference = _forward(replica, to_device(labels))
+                losses.append(loss)
+                kept.append(difference)
+        self._kept = kept
         return float(losses[0])
-
-    def _forward(self, logits, labels):
-        shifted = logits.T - logits.max(axis=1)  # (classes, N)
-        exponentials = xp.exp(shifted)
-        sums = exponentials.sum(axis=0)
-        losses = xp.log(sums) - shifted[labels, xp.arange(labels.size)]
-        self._kept.append((exponentials / sums, labels))
-        return losses.mean()
 
     def backward(self):
         """d loss / d logits = (softmax(logits) - onehot(label)) / N, (N, classes); on each device that had logits."""
         if not self._kept:
             raise RuntimeError("SoftmaxCrossEntropy: backward needs a forward(logits, labels) just before it")
         gradients = []
-        for probabilities, labels in self._kept:
-            with device_of(probabilities):
-                gradient = probabilities / labels.size
-                gradient[labels, xp.arange(labels.size)] -= 1 / labels.size
-                gradients.append(gradient.T)
+        for difference in self._kept:
+            with device_of(difference):
+                gradients.append((difference / difference.shape[1]).T)
         return gradients[0] if len(gradients) == 1 else PerDevice(gradients)
+
+
+def _forward(logits, labels):
+    """(mean loss, softmax(logits) - onehot(label) as (classes, N)) on one device.
+
+    With `rest` the sum of exp(logit - largest) over all classes but the most probable one, log(1 + rest) is the loss
+    where that class is the label, and -rest / (1 + rest) its probability - 1.
+    """
+    images = xp.arange(labels.size)
+    best = logits.argmax(axis=1)
+    shifted = logits.T - logits[images, best]  # (classes, N)
+    difference = xp.exp(shifted)
+    difference[best, images] = 0
+    rest = difference.sum(axis=0)
+    difference[best, images] = 1
+    difference /= 1 + rest  # the probabilities
+    losses = xp.log1p(rest) - shifted[labels, images]
+    difference[labels, images] = xp.where(labels == best, -rest / (1 + rest), difference[labels, images] - 1)
+    return losses.mean(), difference
 
 
 def check_labels(labels, count: int, classes: int) -> np.ndarray:

@@ -71,8 +71,22 @@ class SGD:
             decay = self.weight_decay * self._multiplier(self.decay_multipliers, layer, key)
             if not layer.params[key].flags.c_contiguous:  # a user's own array, such as a transposed one
                 layer.params[key] = xp.ascontiguousarray(layer.params[key])
-            updates.append((layer.params[key], layer.grads[key], self.velocity[name], float(lr), float(decay)))
+            arrays = layer.params[key], layer.grads[key], self.velocity[name]
+            shapes = [array.shape for array in arrays]
+            if shapes != shapes[:1] * 3:
+                raise ValueError(
+                    f"SGD: expected {name}, its gradient and its velocity to be of one shape, got {shapes[0]},"
+                    f" {shapes[1]} and {shapes[2]}"
+                )
+            updates.append((*arrays, float(lr), float(decay)))
         sgd_update(updates, self.momentum)
+
+    def __repr__(self) -> str:
+        options = [f"{len(self.velocity)} parameters", f"lr {self.lr:g}", f"momentum {self.momentum:g}"]
+        options += [f"weight decay {self.weight_decay:g}"]
+        options += [f"lr multipliers {self.lr_multipliers}"] if self.lr_multipliers else []
+        options += [f"decay multipliers {self.decay_multipliers}"] if self.decay_multipliers else []
+        return f"SGD({', '.join(options)})"
 
 
 # ---- schedules: pure functions of the past, so that a resumed run has nothing to restore ----

@@ -49,6 +49,46 @@ def test_values_far_out_neither_overflow_nor_warn(name, dtype):
     assert np.isfinite(dx).all()
 
 
+TAILS = {  # of x in float64: the value and the slope, with exp(-2 |x|) and exp(-|x|) written so that nothing is lost
+    "tanh": (np.tanh, lambda x: 4 * np.exp(-2 * abs(x)) / (1 + np.exp(-2 * abs(x))) ** 2),
+    "sigmoid": (
+        lambda x: np.exp(np.minimum(x, 0)) / (1 + np.exp(-abs(x))),
+        lambda x: np.exp(-abs(x)) / (1 + np.exp(-abs(x))) ** 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAILS)
+def test_tails_keep_their_digits(name):
+    """Values and slopes of float32, to a few units in the last place, down to where float32 itself ends."""
+    end = 43 if name == "tanh" else 87
+    x = np.concatenate([np.linspace(-end, end, 2001), np.geomspace(1e-30, end, 500), [0.0]]).astype("float32")[None]
+    value, slope = TAILS[name]
+    layer = LAYERS[name]()
+    y = to_host(layer.forward(to_device(x), train=True)).astype("float64")
+    dx = to_host(layer.backward(to_device(np.ones_like(x)))).astype("float64")
+    exact = x.astype("float64")
+    assert np.all(abs(y - value(exact)) <= 1e-6 * abs(value(exact)))
+    assert np.all(abs(dx - slope(exact)) <= 1e-6 * slope(exact))
+
+
+def test_softmax_of_one_that_is_far_ahead_keeps_its_slope():
+    logits = np.array([[0, -20, -40], [-30, 0, -25], [5, 5, 5]], "float32")
+    layer = Softmax()
+    y = to_host(layer.forward(to_device(logits), train=True))
+    for best in range(3):
+        dy = np.zeros((3, 3), "float32")
+        dy[:, best] = 1
+        dx = to_host(layer.backward(to_device(dy)))
+        expected = reference.softmax_backward(logits.astype("float64"), dy.astype("float64"))
+        exact = reference.softmax(logits.astype("float64"))
+        for image in range(3):  # the slope of a class by its own logit is y times the probability of all others
+            others = sum(exact[image, other] for other in range(3) if other != best)
+            expected[image, best] = exact[image, best] * others
+        assert_close(y, exact, relative=1e-6)
+        assert np.allclose(dx, expected, rtol=5e-6, atol=0)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_nan_is_passed_on(name):
     """A broken input must not look healthy behind an activation."""

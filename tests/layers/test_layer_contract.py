@@ -217,6 +217,32 @@ def test_a_gradient_that_does_not_fit_is_refused(make, x):
         layer.backward(to_device(dy.astype("float32")))
 
 
+def test_a_parameter_that_is_not_what_it_was_is_refused(make, x):
+    """Whatever a user has put into `params`; and the layer goes on once it is right again."""
+    layer = make()
+    expected = step(layer, to_device(x), to_device(gradient_for(layer, x)))
+    for _, owner, key in layer.parameters():
+        parameter = owner.params[key]
+        wrong_shapes = [parameter[:-1], parameter[:1], parameter[None], parameter.reshape(-1)[:1], parameter.T]
+        wrong_kinds = [to_host(parameter).tolist(), parameter.astype("int64"), parameter.astype("float16"), None]
+        for wrong in wrong_shapes:
+            if wrong.shape != parameter.shape:
+                owner.params[key] = wrong
+                for train in (False, True):
+                    with pytest.raises(ValueError, match=rf"{owner.name}: expected {key} .*, got"):
+                        layer.forward(to_device(x), train)
+        for wrong in wrong_kinds:
+            owner.params[key] = wrong
+            with pytest.raises(TypeError, match=rf"{owner.name}: expected {key} to be an array"):
+                layer.forward(to_device(x))
+        del owner.params[key]
+        with pytest.raises(TypeError, match=rf"{owner.name}: expected {key} to be an array .* got none"):
+            layer.forward(to_device(x))
+        owner.params[key] = parameter
+        owner.grads[key] = xp.zeros((3, 1))  # gradients are assigned: any array makes room for the right one
+    assert_equal_steps(step(layer, to_device(x), to_device(gradient_for(layer, x))), expected, "again")
+
+
 def test_an_empty_batch_is_refused(make, x):
     layer = make()
     layer.rename("here")

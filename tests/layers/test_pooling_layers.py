@@ -16,6 +16,7 @@ CASES = {  # input; kernel_size, stride, padding, ceil_mode
     "rows left over, ceil": ((2, 2, 6, 8), ((3, 2), (2, 3), 0, True)),
     "padded": ((2, 2, 5, 4), (3, 1, 1)),
     "padded, ceil": ((2, 2, 6, 5), ((3, 4), 2, (1, 2), True)),
+    "larger than the input, ceil": ((2, 2, 2, 3), ((3, 4), 2, (0, 1), True)),
     "stride beyond the kernel": ((1, 2, 7, 8), (2, 3)),
 }
 

@@ -21,7 +21,8 @@ def test_activations(function, shape, cut):
     x, dy = 3 * signed(1, *shape), normal(2, *shape)
     y, dx = empty(x), empty(x)
     getattr(elementwise, f"{function}_forward")(to_device(x), y)
-    getattr(elementwise, f"{function}_backward")(y, to_device(dy), dx)
+    kept = y if function == "relu" else to_device(x)
+    getattr(elementwise, f"{function}_backward")(kept, to_device(dy), dx)
     assert_close(y, getattr(reference, function)(x), what="y")
     assert_close(dx, getattr(reference, f"{function}_backward")(x, dy), what="dx")
 
@@ -51,6 +52,19 @@ def test_masked_scale(shape, scale, cut):
     y = empty(x)
     elementwise.masked_scale(to_device(x), to_device(mask), scale, y)
     assert_close(y, reference.dropout(x, mask, scale))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_a_mask_excludes_is_zero_whatever_stands_there(dtype, cut):
+    """Infinity times 0 is not a number."""
+    x = np.array([[np.inf, -np.inf, np.nan, 1.0], [np.inf, -np.inf, np.nan, -2.0]], dtype)
+    kept = np.array([[False] * 4, [True] * 4])
+    y = to_device(np.where(kept, 1, -1).astype(dtype))
+    for result in (empty(x).astype(dtype), empty(x).astype(dtype)):
+        elementwise.masked_scale(to_device(x), to_device(kept), 2.0, result)
+        assert np.array_equal(to_host(result), np.where(kept, 2 * x, 0), equal_nan=True)
+        elementwise.relu_backward(y, to_device(x), result)
+        assert np.array_equal(to_host(result), np.where(kept, x, 0), equal_nan=True)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -5,7 +5,7 @@ import pytest
 import reference
 from inputs import assert_close, normal, spread
 
-from tinynet.backend import to_device, xp
+from tinynet.backend import to_device, to_host, xp
 from tinynet.operations import pooling
 from tinynet.operations.window import Window
 
@@ -86,3 +86,16 @@ def test_avg_pool(case, count_include_pad, cut):
     assert_close(y.transpose(3, 0, 1, 2), expected_y, what="y")
     expected_dx = reference.avg_pool_backward(shape, dy, *settings, count_include_pad)
     assert_close(dx.transpose(3, 0, 1, 2), expected_dx, what="dx")
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_a_gradient_that_is_not_finite_stays_where_the_maximum_was(value, cut):
+    x = np.arange(12.0).reshape(1, 3, 4, 1)  # (C, H, W, N)
+    windows = Window(3, 2, 1), Window(4, 3, 1)
+    y, dx = xp.empty((1, 2, 2, 1)), xp.empty_like(to_device(x))
+    dy = np.array([value, 1.0, 2.0, 3.0]).reshape(1, 2, 2, 1)
+    pooling.max_pool_forward(to_device(x), *windows, y)
+    pooling.max_pool_backward(to_device(x), y, to_device(dy), *windows, dx)
+    expected = np.zeros(12)
+    expected[[6, 7, 10, 11]] = dy.ravel()
+    assert np.array_equal(to_host(dx).ravel(), expected, equal_nan=True)

@@ -1,6 +1,7 @@
 """operations/window.py against plain counting: output sizes, what overlaps what, and what an average divides by."""
 
 import itertools
+import math
 
 import reference
 
@@ -26,6 +27,17 @@ def test_a_kernel_that_does_not_fit_has_no_output():
     assert Window(3, 4).output == 0
     assert Window(3, 9, 2, 1, 1, True).output == 0
     assert Window(3, 4, 1, 1, 0).output == 1
+
+
+def test_with_ceil_a_kernel_that_is_larger_by_less_than_the_stride_has_one():
+    """ceil((size + padding - kernel) / stride) + 1, and at least 0, as PyTorch has it."""
+    for size, kernel, stride, padding in itertools.product(range(1, 6), range(1, 8), range(1, 5), range(3)):
+        span = size + 2 * padding - kernel
+        if span < 0:
+            expected = max(0, math.ceil(span / stride) + 1)
+            window = Window(size, kernel, stride, padding, padding, True)
+            assert window.output == expected == (-stride < span), window
+            assert Window(size, kernel, stride, padding, padding).output == 0
 
 
 def test_overlap_names_every_pair_of_output_and_input_once():

@@ -5,9 +5,10 @@ from tinynet.operations import elementwise
 
 
 class _Activation(Layer):
-    """A function of each element alone, whose slope can be told from its output y."""
+    """A function without parameters. Its gradient is told from x, or from its output y where that loses nothing."""
 
-    _function = _slope = None  # operations: f(x, y) and f(y, dy, dx)
+    _function = _gradient_of = None  # operations: f(x, y) and f(x or y, dy, dx)
+    _from_output = True
 
     def forward(self, x, train: bool = False):
         self._cache = None
@@ -15,16 +16,16 @@ class _Activation(Layer):
         y = self._array("y", x.shape, x.dtype)
         type(self)._function(x, y)
         if train:
-            self._cache = (y,)
+            self._cache = (y if self._from_output else x,)
         return self._leave(y)
 
     def backward(self, dy):
-        (y,) = self._kept()
-        dy = self._enter_gradient(dy, y.shape, y.dtype)
+        (kept,) = self._kept()
+        dy = self._enter_gradient(dy, kept.shape, kept.dtype)
         if not self.needs_dx:
             return None
-        dx = self._array("dx", y.shape, y.dtype)
-        type(self)._slope(y, dy, dx)
+        dx = self._array("dx", kept.shape, kept.dtype)
+        type(self)._gradient_of(kept, dy, dx)
         return self._leave(dx)
 
     def __repr__(self) -> str:
@@ -35,11 +36,11 @@ class ReLU(_Activation):
     """y = max(x, 0), any shape (Krizhevsky et al. 2012, section 3.1). dx = dy where y > 0, else 0.
 
     inplace: the output takes the place of x and the input's gradient that of dy, which saves two arrays of x's size.
-    For use behind a layer that makes an array of its own: a user's own batch-last array, given to it directly or
-    through Flatten, is overwritten. Input in another memory order is copied first and stays as it was.
+    In a net, that are the net's own arrays: what a user has given is copied first. A batch-last array that a user gives
+    to the layer itself, as is any array of one image, is overwritten; in another memory order it stays as it was.
     """
 
-    _function, _slope = elementwise.relu_forward, elementwise.relu_backward
+    _function, _gradient_of = elementwise.relu_forward, elementwise.relu_backward
 
     def __init__(self, inplace: bool = False):
         super().__init__()
@@ -66,15 +67,17 @@ class ReLU(_Activation):
 
 
 class Tanh(_Activation):
-    """y = tanh(x), any shape. dx = dy * (1 - y^2)."""
+    """y = tanh(x), any shape. dx = dy / cosh(x)^2, which is dy * (1 - y^2) without the loss where y is rounded to 1."""
 
-    _function, _slope = elementwise.tanh_forward, elementwise.tanh_backward
+    _from_output = False
+    _function, _gradient_of = elementwise.tanh_forward, elementwise.tanh_backward
 
 
 class Sigmoid(_Activation):
-    """y = 1 / (1 + exp(-x)), any shape. dx = dy * y * (1 - y)."""
+    """y = 1 / (1 + exp(-x)), any shape. dx = dy * y * (1 - y), without the loss where y is rounded to 1."""
 
-    _function, _slope = elementwise.sigmoid_forward, elementwise.sigmoid_backward
+    _from_output = False
+    _function, _gradient_of = elementwise.sigmoid_forward, elementwise.sigmoid_backward
 
 
 class Softmax(_Activation):
@@ -83,7 +86,7 @@ class Softmax(_Activation):
     dx_i = y_i * (dy_i - sum over j of dy_j y_j). To train a classifier use SoftmaxCrossEntropy on the logits instead.
     """
 
-    _function, _slope = elementwise.softmax_forward, elementwise.softmax_backward
+    _function, _gradient_of = elementwise.softmax_forward, elementwise.softmax_backward
 
     def _output_shape(self, shape: tuple) -> Shape:
         if len(shape) < 2:

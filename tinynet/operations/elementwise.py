@@ -47,6 +47,15 @@ def relu_forward(x, y) -> None:
     run_flat(lambda x, y: xp.maximum(x, 0, out=y), x, y)
 
 
+def keep_where(mask, x, out) -> None:
+    """out = x where `mask` (bool) holds, else 0, whatever is there: infinity times 0 would not be a number.
+
+    A product all the same, of x's bits as a whole number; for the CPU. `out` may be x itself.
+    """
+    bits = f"i{x.itemsize}"
+    xp.multiply(x.view(bits), mask, out=out.view(bits))
+
+
 def relu_backward(y, dy, dx) -> None:
     """dx = dy where y > 0, else 0; dx may be dy itself."""
     if on_gpu:
@@ -56,7 +65,7 @@ def relu_backward(y, dy, dx) -> None:
     def task(y, dy, dx) -> None:
         positive = scratch("positive", y.shape, bool)
         xp.greater(y, 0, out=positive)
-        xp.multiply(dy, positive, out=dx)
+        keep_where(positive, dy, dx)
 
     run_flat(task, y, dy, dx)
 
@@ -66,40 +75,47 @@ def tanh_forward(x, y) -> None:
     run_flat(lambda x, y: xp.tanh(x, out=y), x, y)
 
 
-def tanh_backward(y, dy, dx) -> None:
-    """dx = dy * (1 - y^2)."""
-
-    def task(y, dy, dx) -> None:
-        slope = scratch("slope", y.shape, y.dtype)
-        xp.multiply(y, y, out=slope)
-        xp.subtract(1, slope, out=slope)
-        xp.multiply(dy, slope, out=dx)
-
-    run_flat(task, y, dy, dx)
+def tanh_backward(x, dy, dx) -> None:
+    """dx = dy * 4 e / (1 + e)^2 with e = exp(-2 |x|): 1 - tanh(x)^2, small as it may be."""
+    run_flat(lambda x, dy, dx: _times_slope(x, dy, dx, -2, 4), x, dy, dx)
 
 
 def sigmoid_forward(x, y) -> None:
-    """y = 1 / (1 + exp(-x)), written as (1 + tanh(x / 2)) / 2, which never overflows."""
+    """y = 1 / (1 + exp(-x)), as 1 / (1 + e) for x >= 0 and e / (1 + e) for the others, with e = exp(-|x|).
+
+    So nothing overflows, and small values keep all their digits.
+    """
 
     def task(x, y) -> None:
-        xp.multiply(x, 0.5, out=y)
-        xp.tanh(y, out=y)
-        y += 1
-        y *= 0.5
+        e = scratch("e", x.shape, x.dtype)
+        xp.abs(x, out=e)
+        xp.negative(e, out=e)
+        xp.exp(e, out=e)
+        xp.minimum(x, 0, out=y)
+        xp.exp(y, out=y)  # 1 for x >= 0, else e
+        e += 1
+        y /= e
 
     run_flat(task, x, y)
 
 
-def sigmoid_backward(y, dy, dx) -> None:
-    """dx = dy * y * (1 - y)."""
+def sigmoid_backward(x, dy, dx) -> None:
+    """dx = dy * e / (1 + e)^2 with e = exp(-|x|): sigmoid(x) * (1 - sigmoid(x)), small as it may be."""
+    run_flat(lambda x, dy, dx: _times_slope(x, dy, dx, -1, 1), x, dy, dx)
 
-    def task(y, dy, dx) -> None:
-        slope = scratch("slope", y.shape, y.dtype)
-        xp.subtract(1, y, out=slope)
-        slope *= y
-        xp.multiply(dy, slope, out=dx)
 
-    run_flat(task, y, dy, dx)
+def _times_slope(x, dy, dx, rate: float, factor: float) -> None:
+    """dx = dy * factor * e / (1 + e)^2 with e = exp(rate * |x|), for a negative rate."""
+    e, below = scratch("e", x.shape, x.dtype), scratch("below", x.shape, x.dtype)
+    xp.abs(x, out=e)
+    e *= rate
+    xp.exp(e, out=e)
+    xp.add(e, 1, out=below)
+    below *= below
+    e /= below
+    if factor != 1:
+        e *= factor
+    xp.multiply(dy, e, out=dx)
 
 
 def masked_scale(x, mask, scale: float, y) -> None:
@@ -109,7 +125,7 @@ def masked_scale(x, mask, scale: float, y) -> None:
         return
 
     def task(x, mask, y) -> None:
-        xp.multiply(x, mask, out=y)
+        keep_where(mask, x, y)
         if scale != 1:
             y *= scale
 
@@ -129,10 +145,15 @@ def softmax_forward(x, y) -> None:
 
 
 def softmax_backward(y, dy, dx) -> None:
-    """dx = y * (dy - sum(dy * y)), the sum along the first axis."""
-    xp.multiply(dy, y, out=dx)
-    total = dx.sum(axis=0)
-    xp.subtract(dy, total, out=dx)
+    """dx = y * (dy - sum(dy * y)), the sum along the first axis.
+
+    dy is counted from its value for the most probable class, since sum(y) = 1 makes that the same: where that class has
+    nearly all of the probability, dy - sum(dy * y) would otherwise be the small difference of two large numbers.
+    """
+    best = xp.take_along_axis(dy, y.argmax(axis=0)[None], axis=0)
+    xp.subtract(dy, best, out=dx)
+    total = (dx * y).sum(axis=0)
+    dx -= total
     dx *= y
 
 

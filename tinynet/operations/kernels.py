@@ -304,8 +304,8 @@ def lrn_backward(
 # ---- element by element: an output may be an input ----
 
 relu_forward = _kernel("relu_forward", "T x", "T y", "y = x > 0 || x != x ? x : T(0)")
-relu_backward = _kernel("relu_backward", "T y, T dy", "T dx", "dx = dy * T(y > 0)")
-masked_scale = _kernel("masked_scale", "T x, bool mask, T scale", "T y", "y = x * T(mask) * scale")
+relu_backward = _kernel("relu_backward", "T y, T dy", "T dx", "dx = y > 0 ? dy : T(0)")
+masked_scale = _kernel("masked_scale", "T x, bool mask, T scale", "T y", "y = mask ? x * scale : T(0)")
 sgd_update = _kernel(
     "sgd_update",
     "G gradient, T lr, T momentum, T decay",  # a float64 input gives float32 parameters float64 gradients

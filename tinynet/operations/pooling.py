@@ -12,6 +12,7 @@ from tinynet import execution
 from tinynet.backend import on_gpu, xp
 from tinynet.execution import run, scratch, tiles
 from tinynet.operations import kernels
+from tinynet.operations.elementwise import keep_where
 from tinynet.operations.window import Window, along
 
 
@@ -54,9 +55,9 @@ def _route(x, y, dy, window: Window, axis: int, dx) -> None:
             wins = scratch("wins", waiting.shape, bool)
             xp.equal(x[inputs], y[outputs], out=wins)
             taken = scratch("taken", waiting.shape, dy.dtype)
-            xp.multiply(waiting, wins, out=taken)
+            keep_where(wins, waiting, taken)
             target += taken
-            waiting -= taken
+            keep_where(xp.logical_not(wins, out=wins), waiting, waiting)
         else:
             target += waiting
 

@@ -23,12 +23,13 @@ class Window:
 
     @cached_property
     def output(self) -> int:
-        """The number of window positions; less than 1 where the kernel is larger than the padded axis."""
+        """The number of window positions; 0 where the kernel is larger than the padded axis.
+
+        But with `ceil`, a kernel that is larger by less than the stride has one: a window that overhangs.
+        """
         span = self.size + self.before + self.after - self.kernel
-        if span < 0:
-            return 0
-        count = span // self.stride + 1
-        if self.ceil and span % self.stride and count * self.stride < self.size + self.before:
+        count = max(0, span // self.stride + 1)
+        if self.ceil and span > -self.stride and span % self.stride and count * self.stride < self.size + self.before:
             count += 1
         return count
 
