@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from inputs import batch_last, normal
-from mutants import MUTANTS, SOUND, changing_gradient
+from inputs import batch_last, normal, signed
+from mutants import MUTANTS, SOUND, changing_dx, changing_gradient
 
 from tinynet.backend import to_device, to_host, xp
 from tinynet.gradient_check import GradientCheckError, check_layer, check_network
@@ -72,6 +72,64 @@ def test_broken_losses_are_rejected(loss, samples):
     check_network(small_net(), x, labels, loss=SoftmaxCrossEntropy(), samples=samples)
     with pytest.raises(GradientCheckError):
         check_network(small_net(), x, labels, loss=loss(), samples=samples)
+
+
+# ---- dtypes, and which layer of a net it is ----
+
+
+class Doubling(ReLU):
+    """Wrong in one place: a constant of float64 makes float64 of everything."""
+
+    def __init__(self, place: str):
+        super().__init__()
+        self.place = place
+
+    def forward(self, x, train=False):
+        y = super().forward(x, train)
+        return y * xp.ones(1) if self.place == ("output" if train else "output at test") else y
+
+    def backward(self, dy):
+        dx = super().backward(dy)
+        return dx * xp.ones(1) if self.place == "gradient of x" else dx
+
+
+class Widening(Linear):
+    def backward(self, dy):
+        dx = super().backward(dy)
+        self.grads["weight"] = self.grads["weight"].astype("float64")
+        return dx
+
+
+@pytest.mark.parametrize(
+    ("layer", "what"),
+    [
+        (Doubling("output"), "output"),
+        (Doubling("output at test"), "output"),
+        (Doubling("gradient of x"), "gradient of x"),
+        (Widening(5, 5), "gradient of middle.weight"),
+    ],
+)
+def test_a_wrong_dtype_is_found_and_its_layer_named(layer, what):
+    net = Sequential([("fc1", Linear(4, 5)), ("middle", layer), ("fc2", Linear(5, 3))])
+    with pytest.raises(GradientCheckError, match=f"^middle: the {what} of a float32 computation is float64"):
+        check_network(net, to_device(signed(1, 3, 4)), np.array([0, 2, 1]))
+    with pytest.raises(GradientCheckError, match=f"^middle: the {what} of a float32 computation is float64"):
+        check_layer(layer, to_device(signed(1, 3, 5)))
+
+
+def test_the_layer_whose_gradient_is_wrong_is_named():
+    """The first parameter that is found wrong stands before it: fc1's gradient comes through tanh2."""
+    net = Sequential([("fc1", Linear(4, 5)), ("tanh2", changing_dx(Tanh, lambda layer, dx, dy: dy)()), *pair()])
+    message = r"fc1\.weight\[.*\. By itself fails tanh2: the gradient of x\["
+    with pytest.raises(GradientCheckError, match=message) as error:
+        check_network(net, to_device(normal(1, 3, 4)), np.array([0, 2, 1]))
+    assert "fc1:" not in str(error.value) and "fc3:" not in str(error.value)
+    with pytest.raises(GradientCheckError, match="By itself each layer passes"):
+        check_network(Sequential(pair()), to_device(normal(1, 3, 5)), np.array([0, 2, 1]), loss=WithoutTheBatch())
+
+
+def pair():
+    return [("fc3", Linear(5, 4)), ("fc4", Linear(4, 3))]
 
 
 # ---- what the checker says and leaves behind ----

@@ -1,22 +1,25 @@
 """The gradient check: the backward pass of a layer or a network against finite differences of its forward pass.
 
-Everything is computed in float64 and every element is checked. A point where the function has a kink (a ReLU at 0, two
-equal values in a max-pooling window) has no derivative: choose inputs away from such points.
+Derivatives are computed in float64 and every element is checked; shapes and dtypes are looked at in float32 too. A
+point where the function has a kink (a ReLU at 0, two equal values in a max-pooling window) has no derivative: choose
+inputs away from such points.
 """
 
 import contextlib
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tinynet.backend import device_of, on_device, to_device, xp
 from tinynet.layers import Layer
 from tinynet.losses import SoftmaxCrossEntropy
-from tinynet.network import Sequential
+from tinynet.network import Sequential, leaves
 from tinynet.random import stream
+
+ENOUGH = 64  # elements of each array, to find out which layer of a net is the wrong one
 
 
 class GradientCheckError(RuntimeError):
@@ -31,6 +34,7 @@ def check_layer(
     step: float = 1e-5,
     relative: float = 1e-6,
     absolute: float = 1e-9,
+    samples: int | None = None,
     seed: int = 0,
 ) -> float:
     """Checks every element of dx and of each parameter's gradient; returns the largest relative difference seen.
@@ -38,18 +42,20 @@ def check_layer(
     x: an input (N, ...) in any memory order; dy: a gradient of the output's shape, by default drawn from N(0, 1).
     step: of the central difference sum(dy * (y(x + step) - y(x - step))) / (2 * step). A difference passes when it is
     at most `relative` times the larger of the two numbers, or at most `absolute`; it is reported relative to the same.
-    Also checked: shapes, that dtypes are kept, that x and dy are not written to (but for inplace=True), and that a
-    second backward gives the same bits. Parameters and gradients are put back afterwards; dropout's step ends at 0.
-    GradientCheckError tells the parameter, the index and both numbers.
+    samples: how many elements of each array are checked, drawn from a named stream; None for all.
+    Also checked: shapes, that float32 and float64 are kept, that x and dy are not written to (but for inplace=True),
+    and that a second backward gives the same bits. Parameters and gradients are put back afterwards; dropout's step
+    ends at 0. GradientCheckError tells the parameter, the index and both numbers.
     """
     x = xp.array(x, dtype=xp.float64)
-    check = _Check(layer.name or "network", step, relative, absolute)
+    check = _Check(layer.name or "network", step, relative, absolute, samples, seed)
+    _check_each(layer, x, check)
 
     def forward(x):
         layer.set_step(0)  # the same dropout masks every time
         return on_device(layer.forward(x, train=True), 0)
 
-    with _in_float64(layer):
+    with _lent(layer, xp.float64):
         given_x = xp.array(x)
         y = forward(given_x)
         check.require_like("output", y, (len(x), *layer.output_shape(x.shape[1:])))
@@ -78,7 +84,7 @@ def check_layer(
             return float(xp.sum(dy * (high - low)))  # subtracted before summing, which rounds less
 
         return max(
-            check.compare(name, array, gradients[0][name], evaluate, difference, np.ndindex(array.shape))
+            check.compare(name, array, gradients[0][name], evaluate, difference)
             for name, array in arrays.items()
         )
 
@@ -97,32 +103,73 @@ def check_network(
 ) -> float:
     """Checks the gradient of the loss by every parameter, and by x if net.needs_dx; returns the largest difference.
 
-    x: (N, ...); labels: (N,); loss: forward(logits, labels) and backward(), by default SoftmaxCrossEntropy. samples:
-    how many elements of each array are checked, drawn from a named stream; None for all. Dropout is on, with the masks
-    of step 0 in every evaluation. The rest is as for `check_layer`.
+    x: (N, ...); labels: (N,); loss: forward(logits, labels) and backward(), by default SoftmaxCrossEntropy. Dropout is
+    on, with the masks of step 0 in every evaluation. The rest is as for `check_layer`. An error names the layer whose
+    shapes or dtypes are wrong, or the layers that do not pass by themselves.
     """
     x = xp.array(x, dtype=xp.float64)
     loss = SoftmaxCrossEntropy() if loss is None else loss
-    check = _Check(net.name or "network", step, relative, absolute)
+    check = _Check(net.name or "network", step, relative, absolute, samples, seed)
+    _check_each(net, x, check)
 
     def evaluate() -> float:
         net.set_step(0)  # the same dropout masks every time
         return loss.forward(net.forward(xp.array(x), train=True), labels)
 
-    def chosen(name: str, shape: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
-        size = math.prod(shape)
-        if samples is None or samples >= size:
-            return np.ndindex(shape)
-        flat = stream(seed, "gradient check", name).choice(size, samples, replace=False)
-        return zip(*np.unravel_index(np.sort(flat), shape), strict=True)
-
-    with _in_float64(net):
+    with _lent(net, xp.float64):
         evaluate()
         gradients = _copies(net, net.backward(loss.backward()))
-        return max(
-            check.compare(name, array, gradients[name], evaluate, operator.sub, chosen(name, array.shape))
-            for name, array in _arrays(net, x).items()
-        )
+        try:
+            return max(
+                check.compare(name, array, gradients[name], evaluate, operator.sub)
+                for name, array in _arrays(net, x).items()
+            )
+        except GradientCheckError as error:
+            raise GradientCheckError(f"{error}{_found_alone(net, x, check)}") from error
+
+
+def _check_each(net: Layer, x, check: "_Check") -> None:
+    """Shapes and dtypes of what each layer of a net makes in both passes, in float32 and float64."""
+    for dtype in (xp.float32, xp.float64):
+        with _lent(net, dtype):
+            inputs, y = [], x.astype(dtype)
+            net.set_step(0)
+            for layer in leaves(net):
+                its = replace(check, name=layer.name or check.name)
+                inputs.append(y.shape)
+                expected = (len(y), *layer.output_shape(y.shape[1:]))
+                for train in (False, True):  # in this order: a layer in place may have written to y by then
+                    given = xp.array(y)
+                    output = on_device(layer.forward(given, train=train), 0)
+                    its.require_like("output", output, expected, dtype)
+                y = output
+            dy = xp.ones_like(y)
+            for layer, shape in zip(reversed(leaves(net)), reversed(inputs), strict=True):
+                its = replace(check, name=layer.name or check.name)
+                dx = layer.backward(dy)
+                for name, owner, key in layer.parameters():
+                    its.require_like(f"gradient of {name}", owner.grads[key], owner.params[key].shape, dtype)
+                if dx is not None:
+                    dy = on_device(dx, 0)
+                    its.require_like("gradient of x", dy, shape, dtype)
+
+
+def _found_alone(net: Layer, x, check: "_Check") -> str:
+    """Which layers of a net that has failed do not pass the check by themselves, on what they are given in the net."""
+    found, y = [], x
+    net.set_step(0)
+    for layer in leaves(net):
+        given = xp.array(y)
+        try:
+            tolerances = {"step": check.step, "relative": check.relative, "absolute": check.absolute}
+            check_layer(layer, given, samples=ENOUGH, seed=check.seed, **tolerances)
+        except GradientCheckError as error:
+            found.append(str(error))
+        layer.set_step(0)
+        y = xp.array(on_device(layer.forward(given, train=True), 0))
+    if len(leaves(net)) == 1:
+        return ""
+    return f". By itself fails {'; '.join(found)}" if found else ". By itself each layer passes"
 
 
 @dataclass(frozen=True)
@@ -133,21 +180,29 @@ class _Check:
     step: float
     relative: float
     absolute: float
+    samples: int | None
+    seed: int
 
     def require(self, holds: bool, problem: str) -> None:
         if not holds:
             raise GradientCheckError(f"{self.name}: {problem}")
 
-    def require_like(self, what: str, array, shape: tuple[int, ...]) -> None:
+    def require_like(self, what: str, array, shape: tuple[int, ...], dtype=xp.float64) -> None:
+        self.require(isinstance(array, xp.ndarray), f"expected the {what} to be an array, got {type(array).__name__}")
         self.require(array.shape == shape, f"expected the {what} to be {shape}, got {array.shape}")
-        self.require(array.dtype == xp.float64, f"the {what} of a float64 computation is {array.dtype}")
+        self.require(array.dtype == dtype, f"the {what} of a {xp.dtype(dtype)} computation is {array.dtype}")
 
-    def compare(
-        self, name: str, array, gradient, evaluate: Callable, difference: Callable, indices: Iterable[tuple[int, ...]]
-    ) -> float:
+    def _chosen(self, name: str, shape: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
+        size = math.prod(shape)
+        if self.samples is None or self.samples >= size:
+            return np.ndindex(shape)
+        flat = stream(self.seed, "gradient check", name).choice(size, self.samples, replace=False)
+        return zip(*np.unravel_index(np.sort(flat), shape), strict=True)
+
+    def compare(self, name: str, array, gradient, evaluate: Callable, difference: Callable) -> float:
         """Moves single elements of `array` up and down, and compares what `evaluate` makes of it with `gradient`."""
         worst = 0.0
-        for index in indices:
+        for index in self._chosen(name, array.shape):
             value = _element(array, index)
             _set_element(array, index, value + self.step)
             high = evaluate()
@@ -169,12 +224,12 @@ class _Check:
 
 
 @contextlib.contextmanager
-def _in_float64(layer: Layer) -> Iterator[None]:
-    """Lends the layer float64 copies of its parameters, and gradients of NaN: one that is not assigned is found out."""
+def _lent(layer: Layer, dtype) -> Iterator[None]:
+    """Lends the layer copies of its parameters in `dtype`, and gradients of NaN: one not assigned is found out."""
     own = [(owner, key, owner.params[key], owner.grads[key]) for _, owner, key in layer.parameters()]
     for owner, key, parameter, _ in own:
         with device_of(parameter):
-            owner.params[key] = parameter.astype(xp.float64)
+            owner.params[key] = parameter.astype(dtype)
             owner.grads[key] = xp.full_like(owner.params[key], xp.nan)
     try:
         yield

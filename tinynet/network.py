@@ -43,7 +43,7 @@ class Sequential(Layer):
             if name in self.layers:
                 raise ValueError(f"Sequential: two layers are named {name!r}")
             self.layers[name] = layer
-            if len(set(map(id, _leaves(self)))) < len(_leaves(self)):
+            if len(set(map(id, leaves(self)))) < len(leaves(self)):
                 raise ValueError(f"Sequential: the layer {name!r} has another place in the net already")
         if not self.layers:
             raise ValueError("Sequential: expected at least one layer, got none")
@@ -236,9 +236,9 @@ def _own(layer: Layer, array, given):
     return array
 
 
-def _leaves(layer: Layer) -> list[Layer]:
+def leaves(layer: Layer) -> list[Layer]:
     """The layer, or of a chain its layers, and theirs."""
-    return [leaf for inner in layer for leaf in _leaves(inner)] if isinstance(layer, Sequential) else [layer]
+    return [leaf for inner in layer for leaf in leaves(inner)] if isinstance(layer, Sequential) else [layer]
 
 
 @dataclass(frozen=True)

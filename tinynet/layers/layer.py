@@ -49,6 +49,12 @@ class Layer:
     trainable = True
     needs_dx = True
     devices = 1
+    split_as: str | None = None
+    """How `parallel.partition` divides a layer of one's own among devices. Without parameters: "each", if every channel
+    or neuron is computed by itself, as ReLU's; "whole", if all are needed, as Softmax's. With parameters, all of whose
+    first axes are cut: "channels", if every channel is computed by itself, from its own part of them; "outputs", if all
+    are needed, and a part of them makes a part of the outputs, as a linear layer's. Sizes are then the parameters'.
+    """
 
     def __init__(self):
         self.name = type(self).__name__

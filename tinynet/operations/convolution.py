@@ -1,9 +1,12 @@
-"""Convolution by im2col: the windows of a tile of output pixels become the columns of a matrix, and one product does
-the rest. Forward, the gradient of the weights and the gradient of the input.
+"""Convolution, forward, and the gradients of weights, biases and input. With stride s and padding p,
 
-Batch-last memory makes a column's row a long run: im2col is a few long copies, and W @ columns is the output's tile in
-its final memory. Chellapilla, Puri and Simard 2006 introduced the unrolling. On a CPU, convolutions of stride 1 with
-enough channels and pixels need no columns at all: operations/shifted.py does those.
+    y[k, h, w] = bias[k] + the sum over c, i, j of weight[k, c, i, j] * x[c, h s + i - p, w s + j - p]
+
+for each image. Each function here knows two ways. The one that it spells out is im2col (Chellapilla, Puri and Simard
+2006): the windows of a tile of output pixels become the columns of a matrix, and one product does the rest. Batch-last
+memory makes a column's row a long run: im2col is a few long copies, and W @ columns is the output's tile in its final
+memory. The other needs no columns: on a CPU, where the stride is 1 and there are enough channels, pixels and images for
+it to be faster, `shifted.suits` says so and operations/shifted.py does the work.
 """
 
 import itertools
@@ -137,7 +140,10 @@ def _col2im(columns, segment: Segment, dx) -> None:
 
 
 def conv2d_forward(x, weight, bias, geometry: Geometry, y) -> None:
-    """y (K, H', W', N) = weight (K, C/groups, kh, kw) applied to x (C, H, W, N), plus bias (K,) or None."""
+    """y (K, H', W', N) = weight (K, C/groups, kh, kw) applied to x (C, H, W, N), plus bias (K,) or None.
+
+    By shifted rows where those suit the geometry, the channels and the batch; else by im2col. The two round differently.
+    """
     if shifted.suits(geometry, x.shape[0], x.shape[3]):
         shifted.forward(x, weight, bias, geometry, y)
         return
@@ -160,7 +166,12 @@ def conv2d_forward(x, weight, bias, geometry: Geometry, y) -> None:
 def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
     """dweight (K, C/groups, kh, kw) = the sum over pixels and images of dy times the window that it saw.
 
-    Each thread adds up its own share of the tiles, in order, and the shares are added in order: the sum does not
+    Derivation: weight[k, c, i, j] enters y[k, h, w] of every pixel of every image once, times x[c, h s + i - p,
+    w s + j - p]. So by the chain rule dweight[k, c, i, j] is the sum over h, w and the images of dy[k, h, w] times that
+    x: with all windows as columns, dy (K, pixels) @ columns.T (pixels, C*kh*kw). The bias enters each y once, times 1:
+    dbias[k] is the sum of dy[k].
+
+    By shifted rows or im2col as conv2d_forward. Each thread adds up its own share of the tiles, in order, and the shares are added in order: the sum does not
     depend on which thread is faster.
     """
     if shifted.suits(geometry, x.shape[0], x.shape[3]):
@@ -194,7 +205,12 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
 def conv2d_backward_input(dy, weight, geometry: Geometry, dx) -> None:
     """dx (C, H, W, N): every window's columns' gradient, weight.T @ dy, added back to where it came from (col2im).
 
-    Windows overlap, so neighbouring pixels add to the same places. A task therefore owns some channels of dx and walks
+    Derivation: x[c, u, v] enters y[k, h, w] of each pixel whose window holds it, at the i and j with h s + i - p = u and
+    w s + j - p = v, times weight[k, c, i, j]. So dx[c, u, v] is the sum over those h, w, i, j, and over k, of
+    weight[k, c, i, j] * dy[k, h, w]. The sum over k alone is weight.T (C*kh*kw, K) @ dy (K, pixels): for each window
+    what its columns' entries receive; the sum over the windows adds each entry to the pixel that it was copied from.
+
+    By shifted rows or im2col as conv2d_forward. Windows overlap, so neighbouring pixels add to the same places. A task therefore owns some channels of dx and walks
     all pixels: no two threads ever write to the same memory, and the order of additions is fixed.
     """
     if shifted.suits(geometry, dx.shape[0], dx.shape[3]):

@@ -38,7 +38,8 @@ def partition(net: Sequential, devices: int = 2) -> Towers:
     Outputs and gradients are those of `net`, whose weights are copied; `net` itself stays as it is. Grouped
     convolutions and grouped LRN whose groups the devices divide stay inside a device, as do activations, pooling and
     dropout; a layer that needs all channels gets an AllGather before it; the last linear layer is split by its input
-    columns, with an AllReduce after it. ValueError names a layer that cannot be split.
+    columns, with an AllReduce after it. A layer of one's own says with `Layer.split_as` how it is split. ValueError
+    names a layer that cannot be split.
     """
     if not isinstance(net, Sequential):
         raise TypeError(f"partition: expected a Sequential, got {type(net).__name__}")
@@ -48,12 +49,15 @@ def partition(net: Sequential, devices: int = 2) -> Towers:
         raise ValueError(f"partition: expected 1 or more devices, got {devices}")
     team, ledger = Devices(devices), Ledger(devices)
     axes: dict[str, int | None] = {}
-    towers = team.run(lambda rank: _tower(net, ThreadCommunicator(rank, ledger, team.meeting), axes))
-    return Towers(towers, axes, ledger, team)
+    outputs: dict[str, tuple[str, bool]] = {}
+    towers = team.run(lambda rank: _tower(net, ThreadCommunicator(rank, ledger, team.meeting), axes, outputs))
+    return Towers(towers, axes, outputs, ledger, team)
 
 
-def _tower(net: Sequential, communicator: Communicator, axes: dict[str, int | None]) -> Sequential:
-    """One device's part of `net`. `axes` receives the axis along which each parameter is cut; None: device 0 has it."""
+def _tower(net: Sequential, communicator: Communicator, axes: dict, outputs: dict) -> Sequential:
+    """One device's part of `net`. `axes` receives the axis along which each parameter is cut (None: device 0 has it),
+    `outputs` for each layer of `net` which one of the tower gives its output, and whether that is a part of it.
+    """
     layers = list(_flat(net))
     last = max((index for index, (_, layer) in enumerate(layers) if layer.params), default=-1)
     tower: list[tuple[str, Layer]] = []
@@ -75,6 +79,7 @@ def _tower(net: Sequential, communicator: Communicator, axes: dict[str, int | No
         if kind == "columns":
             tower.append((f"reduce_{name}", AllReduce(communicator, layer.name)))
         split = split if kind == "any" else kind in ("rows", "groups")
+        outputs[layer.name] = tower[-1][0], split
     if split:
         tower.append(("gather_output", AllGather(communicator, "output", replicated=True)))
     program = Sequential(tower, needs_dx=net.needs_dx)
@@ -96,27 +101,50 @@ def _flat(net: Sequential):
 # parameters, "rows" (takes the whole, gives its block), "groups" (takes its block, gives its block) ----
 
 
-@singledispatch
+SPLIT_AS = {  # what Layer.split_as may be: the kind, and whether the layer has parameters
+    "each": ("any", False),
+    "whole": ("whole", False),
+    "channels": ("groups", True),
+    "outputs": ("rows", True),
+}
+
+
 def _kind(layer: Layer, devices: int) -> str:
-    raise ValueError(f"{layer.name}: partition does not know how to split a {type(layer).__name__}")
+    if layer.split_as is None:
+        return _kind_of_class(layer, devices)
+    if layer.split_as not in SPLIT_AS:
+        raise ValueError(f"{layer.name}: expected split_as to be one of {', '.join(SPLIT_AS)}, got {layer.split_as!r}")
+    kind, with_parameters = SPLIT_AS[layer.split_as]
+    if with_parameters != bool(layer.params):
+        which = "with" if with_parameters else "without"
+        raise ValueError(f"{layer.name}: split_as {layer.split_as!r} is for a layer {which} parameters")
+    return kind
+
+
+@singledispatch
+def _kind_of_class(layer: Layer, devices: int) -> str:
+    raise ValueError(
+        f"{layer.name}: partition does not know how to split a {type(layer).__name__}: give that class a split_as"
+        f" ({', '.join(SPLIT_AS)})"
+    )
 
 
 for _local in (ReLU, Tanh, Sigmoid, MaxPool2d, AvgPool2d, Dropout, Flatten):
-    _kind.register(_local, lambda layer, devices: "any")
-_kind.register(Softmax, lambda layer, devices: "whole")
+    _kind_of_class.register(_local, lambda layer, devices: "any")
+_kind_of_class.register(Softmax, lambda layer, devices: "whole")
 
 
-@_kind.register
+@_kind_of_class.register
 def _(layer: LocalResponseNorm, devices: int) -> str:
     return "any" if layer.within_channel or layer.groups % devices == 0 else "whole"
 
 
-@_kind.register
+@_kind_of_class.register
 def _(layer: Linear, devices: int) -> str:
     return "rows"
 
 
-@_kind.register
+@_kind_of_class.register
 def _(layer: Conv2d, devices: int) -> str:
     if layer.groups == 1:
         return "rows"
@@ -152,7 +180,7 @@ def _cut_parameters(layer: Layer, part: Layer, kind: str, communicator: Communic
         part.in_features = _share(layer, "input features", layer.in_features, size)
     elif isinstance(layer, Linear):
         part.out_features = _share(layer, "output features", layer.out_features, size)
-    else:
+    elif isinstance(layer, Conv2d):
         part.out_channels = _share(layer, "output channels", layer.out_channels, size)
         if kind == "groups":
             part.in_channels, part.groups = layer.in_channels // size, layer.groups // size
@@ -163,7 +191,7 @@ def _cut_parameters(layer: Layer, part: Layer, kind: str, communicator: Communic
         if axis is None and rank != 0:
             continue
         if axis is not None:
-            count = parameter.shape[axis] // size
+            count = _share(layer, f"rows of {key}", parameter.shape[axis], size)
             block = slice(rank * count, (rank + 1) * count)
             parameter = parameter[block] if axis == 0 else parameter[:, block]
         part.add_parameter(key, to_device(np.array(parameter, order="C")))  # a copy, on this device

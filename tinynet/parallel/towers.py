@@ -1,6 +1,6 @@
 """A network on several devices: its towers, run side by side, and its parameters as a whole."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -21,14 +21,23 @@ class Towers(Layer):
     the towers: their full names begin with "tower0." and so on; `merge` makes the whole ones of them, under the names
     of the network on one device, and `split` the reverse, which is how weights and checkpoints are saved and loaded.
 
+    outputs: for each layer of that network the one in the towers that gives its output, and whether each gives a part.
+
     An error in one tower stops the others at once and is raised with its own traceback.
     """
 
-    def __init__(self, towers: list[Sequential], axes: Mapping[str, int | None], ledger: Ledger, devices: Devices):
+    def __init__(
+        self,
+        towers: list[Sequential],
+        axes: Mapping[str, int | None],
+        outputs: Mapping[str, tuple[str, bool]],
+        ledger: Ledger,
+        devices: Devices,
+    ):
         # Layer.__init__ is not called: the towers have the memory, the parameters and the gradients
         self.name = ""
         self.towers, self.ledger = towers, ledger
-        self._axes, self._devices = dict(axes), devices
+        self._axes, self._outputs, self._devices = dict(axes), dict(outputs), devices
         self._turn = Turn()
 
     def __getstate__(self) -> dict:
@@ -72,6 +81,21 @@ class Towers(Layer):
                 wait_for_event(ready)
                 dx += here(part)
         return self._leave(dx)
+
+    def activations(self, x, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """As Sequential's, under the names of the network on one device: whole, joined of the towers' parts."""
+        wanted = [names] if isinstance(names, str) else list(self._outputs if names is None else names)
+        for name in wanted:
+            if name not in self._outputs:
+                raise KeyError(f"no layer named {name!r}: this net has {', '.join(self._outputs)}")
+        self.ledger.clear()
+        x = self._everywhere(x, "input", "forward")
+        inside = [self._outputs[name][0] for name in wanted]
+        parts = self.on_devices(lambda rank: self.towers[rank].activations(on_device(x, rank), inside))
+        return {
+            name: np.concatenate([part[tower_name] for part in parts], axis=1) if split else parts[0][tower_name]
+            for name, (tower_name, split) in ((name, self._outputs[name]) for name in wanted)
+        }
 
     def _everywhere(self, array, layer: str, direction: str):
         """A copy on every GPU of an array that one of them holds, as a PerDevice; the ledger says what it cost."""
