@@ -142,7 +142,7 @@ def _col2im(columns, segment: Segment, dx) -> None:
 def conv2d_forward(x, weight, bias, geometry: Geometry, y) -> None:
     """y (K, H', W', N) = weight (K, C/groups, kh, kw) applied to x (C, H, W, N), plus bias (K,) or None.
 
-    By shifted rows where those suit the geometry, the channels and the batch; else by im2col. The two round differently.
+    By shifted rows where those suit the geometry, the channels and the batch, else by im2col: other last bits.
     """
     if shifted.suits(geometry, x.shape[0], x.shape[3]):
         shifted.forward(x, weight, bias, geometry, y)
@@ -171,8 +171,8 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
     x: with all windows as columns, dy (K, pixels) @ columns.T (pixels, C*kh*kw). The bias enters each y once, times 1:
     dbias[k] is the sum of dy[k].
 
-    By shifted rows or im2col as conv2d_forward. Each thread adds up its own share of the tiles, in order, and the shares are added in order: the sum does not
-    depend on which thread is faster.
+    By shifted rows or im2col, as conv2d_forward. Each thread adds up its own share of the tiles, in order, and the
+    shares are added in order: the sum does not depend on which thread is faster.
     """
     if shifted.suits(geometry, x.shape[0], x.shape[3]):
         shifted.backward_weight(x, dy, geometry, dweight)
@@ -187,7 +187,7 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
         for group, segment in share:
             columns = _im2col(phases[group], segment)
             if group not in sums:
-                # not scratch: a quick thread may take a second share before this one's sum has been used
+                # not scratch: a thread that takes a second share must leave this one's sum as it is
                 sums[group] = xp.empty(dweight.shape[1:], dweight.dtype)
                 xp.matmul(dy[group][:, segment.pixels], columns.T, out=sums[group])
             else:
@@ -205,13 +205,14 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
 def conv2d_backward_input(dy, weight, geometry: Geometry, dx) -> None:
     """dx (C, H, W, N): every window's columns' gradient, weight.T @ dy, added back to where it came from (col2im).
 
-    Derivation: x[c, u, v] enters y[k, h, w] of each pixel whose window holds it, at the i and j with h s + i - p = u and
-    w s + j - p = v, times weight[k, c, i, j]. So dx[c, u, v] is the sum over those h, w, i, j, and over k, of
+    Derivation: x[c, u, v] enters y[k, h, w] of each pixel whose window holds it, at the i and j with h s + i - p = u
+    and w s + j - p = v, times weight[k, c, i, j]. So dx[c, u, v] is the sum over those h, w, i, j, and over k, of
     weight[k, c, i, j] * dy[k, h, w]. The sum over k alone is weight.T (C*kh*kw, K) @ dy (K, pixels): for each window
     what its columns' entries receive; the sum over the windows adds each entry to the pixel that it was copied from.
 
-    By shifted rows or im2col as conv2d_forward. Windows overlap, so neighbouring pixels add to the same places. A task therefore owns some channels of dx and walks
-    all pixels: no two threads ever write to the same memory, and the order of additions is fixed.
+    By shifted rows or im2col, as conv2d_forward. Windows overlap, so neighbouring pixels add to the same places. A task
+    therefore owns some channels of dx and walks all pixels: no two threads ever write to the same memory, and the order
+    of additions is fixed.
     """
     if shifted.suits(geometry, dx.shape[0], dx.shape[3]):
         shifted.backward_input(dy, weight, geometry, dx)
