@@ -122,12 +122,28 @@ def local_response_norm_within(generator):
     return ours, WithinChannel(**settings), images(generator, 3)
 
 
+def pooling_of_less_than_a_kernel(ours, theirs):
+    """With ceil_mode, where a kernel is larger than the padded input by less than the stride."""
+
+    def make(generator):
+        kernel, stride = (int(size) for size in generator.integers(2, 6, 2))
+        padding = int(generator.integers(0, kernel // 2 + 1))
+        spans = [int(-generator.integers(0, stride)) for _ in range(2)]
+        sides = [max(1, kernel - 2 * padding + span) for span in spans]
+        settings = {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": True}
+        return ours(**settings), theirs(**settings), (2, 3, *sides)
+
+    return make
+
+
 def elementwise(ours, theirs):
     return lambda generator: (ours(), theirs(), images(generator, int(generator.integers(1, 6))))
 
 
 LAYERS = {
     "Conv2d": conv2d,
+    "MaxPool2d of less than a kernel": pooling_of_less_than_a_kernel(MaxPool2d, torch.nn.MaxPool2d),
+    "AvgPool2d of less than a kernel": pooling_of_less_than_a_kernel(AvgPool2d, torch.nn.AvgPool2d),
     "Conv2d, same": conv2d_same,
     "Linear": linear,
     "MaxPool2d": max_pool2d,

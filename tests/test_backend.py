@@ -44,11 +44,26 @@ def test_a_bad_number_of_threads_is_refused(threads):
     assert f"TINYNET_NUM_THREADS={threads}: expected a whole number of threads" in result.stderr
 
 
-def test_the_number_of_threads():
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"TINYNET_NUM_THREADS": "3"}, 3),
+        ({"TINYNET_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
+        ({"OMP_NUM_THREADS": "5"}, 5),
+        ({"OMP_NUM_THREADS": "5,2"}, 5),
+        ({"OMP_NUM_THREADS": "many"}, None),  # not tinynet's variable: the others that read it will complain
+        ({}, None),
+    ],
+)
+def test_the_number_of_threads(settings, expected):
     command = "import tinynet.execution as execution; print(execution.num_threads)"
-    environment = {**os.environ, "TINYNET_NUM_THREADS": "3", "TINYNET_BACKEND": "numpy"}
+    environment = {**os.environ, "TINYNET_BACKEND": "numpy"}
+    for name in ("TINYNET_NUM_THREADS", "OMP_NUM_THREADS"):
+        environment.pop(name, None)
+    environment |= settings
     result = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True)
-    assert result.stdout == "3\n"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert result.stdout == f"{expected or cores}\n"
 
 
 def test_host_arrays_cross_unchanged():

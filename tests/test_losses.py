@@ -100,3 +100,7 @@ def test_an_image_that_is_right_by_far_keeps_its_loss_and_gradient():
         assert value == pytest.approx(math.log1p(rest), rel=1e-5)
         assert gradient[label] == pytest.approx(-rest / (1 + rest), rel=1e-5)
         assert np.delete(gradient, label) == pytest.approx(np.exp(others) / (1 + rest), rel=1e-5)
+
+
+def test_repr_is_one_line():
+    assert repr(SoftmaxCrossEntropy()) == "SoftmaxCrossEntropy()"
