@@ -13,7 +13,7 @@ import threadpoolctl
 
 from tinynet import SGD, Conv2d, Flatten, Linear, ReLU, Sequential, SoftmaxCrossEntropy, execution, parallel
 from tinynet.backend import on_gpu, to_device, to_host
-from tinynet.threads import Worker, Workers, one_at_a_time
+from tinynet.threads import Worker, Workers, in_order, one_at_a_time
 
 X = np.random.default_rng(0).standard_normal((3, 4, 6, 5)).astype("float32")
 LABELS = np.array([0, 2, 1])
@@ -112,6 +112,20 @@ def test_ctrl_c_at_any_place_leaves_nothing_behind(net, monkeypatch):
         assert blas_threads() == before
     assert place > 200  # there were so many places
     assert np.array_equal(answer(net), expected)
+
+
+def test_ctrl_c_while_results_are_awaited_ends_the_threads():
+    """A notebook's loader, interrupted: concurrent.futures waits for ever at some of these places."""
+    place, hit = 0, True
+    while hit:
+        place += 1
+        results = in_order(lambda number: number**2, ((number,) for number in range(12)), 2, 4, "awaited")
+        found = [next(results)]
+        hit = interrupted(lambda results=results, found=found: found.extend(results), place)
+        results.close()
+        assert found == [number**2 for number in range(len(found))] and (hit or len(found) == 12)
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("awaited")]
+    assert place > 50  # there were so many places
 
 
 # ---- one call at a time ----

@@ -9,7 +9,8 @@ import functools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import ClassVar
 
@@ -25,7 +26,8 @@ class Worker:
 
     def __init__(self, name: str):
         self._jobs: SimpleQueue = SimpleQueue()
-        threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True).start()
+        self._thread = threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True)
+        self._thread.start()
         weakref.finalize(self, self._jobs.put, None).atexit = False
 
     def submit(self, task: Callable, *arguments) -> SimpleQueue:
@@ -44,6 +46,13 @@ class Worker:
                 return
             except KeyboardInterrupt:  # not the first one, which is on its way to the caller
                 continue
+
+
+    def end(self) -> None:
+        """The same, and the thread ends: nothing can be submitted any more."""
+        self.wait()
+        self._jobs.put(None)
+        self._thread.join()
 
 
 def _work(jobs: SimpleQueue) -> None:
@@ -91,6 +100,38 @@ class Workers:
                 raise error
             results.append(result)
         return results
+
+
+def in_order(task: Callable, jobs: Iterable[tuple], workers: int, ahead: int, name: str) -> Iterator:
+    """task(*job) for each of the jobs, on `workers` threads that begin up to `ahead` jobs early; the results in order.
+
+    An error is raised in its place in the order. Leaving the iterator early ends the threads, each after its job.
+    """
+    threads = [Worker(f"{name}-{number}") for number in range(workers)]
+    waiting: deque[SimpleQueue] = deque()
+    left: list[bool] = []
+
+    def unless_left(job: tuple):
+        return None if left else task(*job)
+
+    def following():
+        result, error = waiting[0].get()
+        waiting.popleft()
+        if error is not None:
+            raise error
+        return result
+
+    try:
+        for number, job in enumerate(jobs):
+            waiting.append(threads[number % workers].submit(unless_left, job))
+            if len(waiting) > ahead:
+                yield following()
+        while waiting:
+            yield following()
+    finally:
+        left.append(True)
+        for thread in threads:
+            thread.end()
 
 
 # ---- BLAS ----

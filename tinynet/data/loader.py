@@ -4,9 +4,7 @@ A batch depends on the seed, the epoch and the images alone, never on the number
 they were on disk: the mean is subtracted and the shift added on the device, in prepare.py.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +16,7 @@ from tinynet.data.preprocessing import colour_shift, random_crop
 from tinynet.data.statistics import Statistics
 from tinynet.data.views import CHOICES, crops, view_count
 from tinynet.random import stream
+from tinynet.threads import in_order
 
 
 @dataclass(frozen=True)
@@ -118,26 +117,30 @@ class Loader:
             yield self._finished(batch, self._fill(batch, range(len(indices)), epoch))
 
     def _batches_ahead(self, batches: list[np.ndarray], epoch: int) -> Iterator[Batch]:
-        """The batches in order, with `ahead` of them under way while the caller works, on a pool that lives as long as
-        this iterator.
+        """The batches in order, with `ahead` of them under way while the caller works, on threads that live as long as
+        this iterator. Each thread fills a share of each batch; a thread's error is raised here, in the caller.
         """
-        waiting: deque[tuple[Batch, list[Future]]] = deque()
-        pool = ThreadPoolExecutor(self.workers, "tinynet-loader")
-        try:
+
+        def jobs() -> Iterator[tuple[Batch, list[int]]]:
             for indices in batches:
                 batch = self._empty(indices)
-                shares = np.array_split(np.arange(len(indices)), min(self.workers, len(indices)))
-                waiting.append((batch, [pool.submit(self._fill, batch, share.tolist(), epoch) for share in shares]))
-                if len(waiting) > self.ahead:
-                    yield self._collect(*waiting.popleft())
-            while waiting:
-                yield self._collect(*waiting.popleft())
-        finally:
-            pool.shutdown(cancel_futures=True)
+                for share in np.array_split(np.arange(len(indices)), self._shares(batch)):
+                    yield batch, share.tolist()
 
-    def _collect(self, batch: Batch, futures: list[Future]) -> Batch:
-        """The batch once its images are there; a worker's error is raised here, in the caller."""
-        return self._finished(batch, {place: why for future in futures for place, why in future.result().items()})
+        def fill(batch: Batch, share: list[int]) -> tuple[Batch, dict[int, str]]:
+            return batch, self._fill(batch, share, epoch)
+
+        filled = in_order(fill, jobs(), self.workers, self.ahead * self.workers, "tinynet-loader")
+        try:
+            for batch, failures in filled:
+                for _ in range(self._shares(batch) - 1):
+                    failures |= next(filled)[1]
+                yield self._finished(batch, failures)
+        finally:
+            filled.close()
+
+    def _shares(self, batch: Batch) -> int:
+        return min(self.workers, len(batch.indices))
 
     def _empty(self, indices: np.ndarray) -> Batch:
         count = len(indices) * self._views_per_image

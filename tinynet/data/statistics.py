@@ -4,7 +4,6 @@ Measured once and saved beside the weights. What is done with them is in preproc
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,7 +12,7 @@ from tinynet.data.bad_images import BadImages
 from tinynet.data.dataset import Split
 from tinynet.data.errors import DataError
 from tinynet.random import stream
-from tinynet.threads import single_threaded_blas
+from tinynet.threads import in_order, single_threaded_blas
 
 CHUNK = 32  # images per task: few enough for a smooth progress bar
 
@@ -126,18 +125,14 @@ def measure(
     chosen = np.sort(stream(seed, "statistics").permutation(len(split))[:limit])
     bad = BadImages(split, max_bad, on_bad)
     sums, done = Sums.zero(size), 0
-    pool = ThreadPoolExecutor(workers, "tinynet-statistics")
-    try:
-        chunks = [chosen[first : first + CHUNK] for first in range(0, len(chosen), CHUNK)]
-        for part, failures in pool.map(lambda chunk: _measure_chunk(split, chunk, size), chunks):
-            for index, reason in failures.items():
-                bad.add(index, reason)
-            sums.merge(part)
-            done += part.images + len(failures)
-            if progress:
-                progress(done, len(chosen))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    chunks = ((split, chosen[first : first + CHUNK], size) for first in range(0, len(chosen), CHUNK))
+    for part, failures in in_order(_measure_chunk, chunks, workers, 2 * workers, "tinynet-statistics"):
+        for index, reason in failures.items():
+            bad.add(index, reason)
+        sums.merge(part)
+        done += part.images + len(failures)
+        if progress:
+            progress(done, len(chosen))
     return sums.statistics()
 
 
