@@ -135,8 +135,22 @@ def test_ctrl_c_while_results_are_awaited_ends_the_threads():
 # ---- one call at a time ----
 
 
-@pytest.mark.parametrize("entry", ["the net", "a layer", "a part", "its activations"])
-def test_a_second_thread_is_refused_while_one_is_inside(net, entry):
+ENTRIES = {
+    "the net": lambda net: net.forward(to_device(X)),
+    "its training": lambda net: net.forward(to_device(X), train=True),
+    "its activations": lambda net: net.activations(to_device(X), ["conv1"]),
+    "its optimizer": lambda net: SGD(net, lr=0.0).step(),
+    "its devices": lambda net: net.on_devices(lambda device: None),
+    "a layer": lambda net: net["conv1"].forward(to_device(X)),
+    "a part": lambda net: net[:"fc2"].forward(to_device(X)),
+}
+
+
+@pytest.mark.parametrize(
+    ("devices", "entry"),
+    [*((1, entry) for entry in ENTRIES if entry != "its devices"), *((2, entry) for entry in list(ENTRIES)[:5])],
+)
+def test_a_second_thread_is_refused_while_one_is_inside(devices, entry):
     """Without it, one of them would be given what the other's images led to."""
     inside, leave = threading.Event(), threading.Event()
 
@@ -146,27 +160,22 @@ def test_a_second_thread_is_refused_while_one_is_inside(net, entry):
             assert leave.wait(60)
             return super().forward(x, train)
 
-    whole = Sequential([*make_net().layers.items(), ("slow", Slow())])
-    calls = {
-        "the net": lambda: whole.forward(to_device(X)),
-        "a layer": lambda: whole["conv1"].forward(to_device(X)),
-        "a part": lambda: whole[:"fc2"].forward(to_device(X)),
-        "its activations": lambda: whole.activations(to_device(X), ["conv1"]),
-    }
-    thread = Worker("first")
-    first = thread.submit(lambda: to_host(whole.forward(to_device(X), train=True)).copy())
+    net = Sequential([("slow", Slow()), *make_net().layers.items()])
+    net = net if devices == 1 else parallel.partition(net, devices)
+    call = ENTRIES[entry]
+    leave.set()
+    call(net)  # whatever it is, it works, for one thread
+    inside.clear(), leave.clear()
+    first = Worker("first").submit(lambda: to_host(net.forward(to_device(X), train=True)).copy())
     assert inside.wait(60)
-    for train in (False, True):
-        with pytest.raises(RuntimeError, match="another thread is using it"):
-            whole.forward(to_device(X), train)
     with pytest.raises(RuntimeError, match="another thread is using it"):
-        calls[entry]()
-    own = copy.deepcopy(whole)
+        call(net)
+    own = copy.deepcopy(net)
     leave.set()
     found, error = first.get()
     assert error is None
     assert np.array_equal(found, to_host(own.forward(to_device(X), train=True))), "a copy's turn is its own"
-    calls[entry]()  # now it is this thread's turn
+    call(net)  # it is this thread's turn again
 
 
 def test_threads_that_share_a_net_get_their_own_answer_or_an_error(net):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tinynet.backend import xp
 from tinynet.operations.elementwise import sgd_update
+from tinynet.threads import Turn, one_at_a_time
 
 
 class SGD:
@@ -20,6 +21,8 @@ class SGD:
     layer, {"fc8.bias": 0.2} for one; the most specific counts. The 2012 program has 2 and 0 for biases. Layers with
     trainable=False stay as they are. velocity: v by full name, of the parameters' shapes and dtypes.
     """
+
+    name = "SGD"
 
     def __init__(
         self,
@@ -58,6 +61,11 @@ class SGD:
         for name, layer, key in self.net.parameters(device):
             self.velocity[name] = xp.zeros(layer.params[key].shape, layer.params[key].dtype)
 
+    @property
+    def _turn(self) -> Turn:
+        return self.net._turn  # weights do not change while another thread computes with them
+
+    @one_at_a_time
     def step(self) -> None:
         """Updates every parameter once, from the gradients of the last backward, each on its device."""
         self.net.on_devices(self._update_all)
