@@ -12,7 +12,7 @@ import pytest
 import threadpoolctl
 
 from tinynet import SGD, Conv2d, Flatten, Linear, ReLU, Sequential, SoftmaxCrossEntropy, execution, parallel
-from tinynet.backend import on_gpu, to_device, to_host
+from tinynet.backend import device_of, on_gpu, to_device, to_host
 from tinynet.threads import Worker, Workers, in_order, one_at_a_time
 
 X = np.random.default_rng(0).standard_normal((3, 4, 6, 5)).astype("float32")
@@ -222,7 +222,8 @@ def test_copies_answer_as_the_net_does(net, kind):
     assert np.array_equal(answer(twin), expected) and gradients(twin) == right
     if kind != "copy":
         for parameter in twin.params.values():
-            parameter[...] = 1
+            with device_of(parameter):
+                parameter[...] = 1
         assert not np.array_equal(answer(twin), expected)
     assert np.array_equal(answer(net), expected) and gradients(net) == right
 

@@ -58,19 +58,20 @@ class SoftmaxCrossEntropy:
 def _forward(logits, labels):
     """(mean loss, softmax(logits) - onehot(label) as (classes, N)) on one device.
 
-    With `rest` the sum of exp(logit - largest) over all classes but the most probable one, log(1 + rest) is the loss
-    where that class is the label, and -rest / (1 + rest) its probability - 1.
+    With e_j = exp(logit_j - largest), and `rest` the sum of all e_j but the label's, the label's probability less 1 is
+    -rest / (e_label + rest). The loss is log(e_label + rest) - log(e_label); where the label has the largest logit,
+    e_label - 1 is 0, and log1p keeps what `rest` has.
     """
     images = xp.arange(labels.size)
-    best = logits.argmax(axis=1)
-    shifted = logits.T - logits[images, best]  # (classes, N)
+    shifted = logits.T - logits.max(axis=1)  # (classes, N)
     difference = xp.exp(shifted)
-    difference[best, images] = 0
+    of_label = difference[labels, images]  # (N,)
+    difference[labels, images] = 0
     rest = difference.sum(axis=0)
-    difference[best, images] = 1
-    difference /= 1 + rest  # the probabilities
-    losses = xp.log1p(rest) - shifted[labels, images]
-    difference[labels, images] = xp.where(labels == best, -rest / (1 + rest), difference[labels, images] - 1)
+    losses = xp.log1p(of_label - 1 + rest) - shifted[labels, images]
+    total = of_label + rest
+    difference /= total  # the probabilities
+    difference[labels, images] = -rest / total
     return losses.mean(), difference
 
 
