@@ -75,13 +75,13 @@ def test_names_are_drawn_and_shown_whatever_they_hold(run, tmp_path, monkeypatch
     write_weights(folder, run.net, run.statistics, run.settings)
     write_log(folder, epochs=2)
     shown = str(tmp_path / r"x\x1b[2J\nwarning: forged caf\xe9")
-    sentences = list(pictures.draw_pictures(folder))
+    command(monkeypatch, folder, "--images", 1)
     assert made(folder) == sorted(ALL)
-    assert [sentence.split(".png:")[0] for sentence in sentences] == [f"{shown}/{name[:-4]}" for name in ALL]
-    command(monkeypatch, folder, "--out", tmp_path / "out")
+    printed = capsysbinary.readouterr().out.decode().splitlines()
+    assert [line.split(".png:")[0] for line in printed] == [f"{shown}/{name[:-4]}" for name in ALL]
+    assert all(line.isprintable() for line in printed)
     with pytest.raises(SystemExit) as stopped:
         command(monkeypatch, folder, "--data", folder)
-    assert b"\x1b" not in capsysbinary.readouterr().out
     assert str(stopped.value).startswith(f"error: {shown}: ") and str(stopped.value).isprintable()
 
 
@@ -187,6 +187,21 @@ def test_images_that_cannot_be_read_are_passed_over(finished, drawn, data, tmp_p
         list(pictures.draw_pictures(finished, data=tmp_path / "dirty"))
 
 
+def test_training_images_that_cannot_be_read_are_passed_over(finished, drawn, data, tmp_path, capfd):
+    shutil.copytree(data.root, tmp_path / "dirty")
+    train = open_dataset(tmp_path / "dirty").train
+    names = [train.name(index) for index in range(len(train))]
+    for path in names[3:]:
+        (tmp_path / path).write_bytes(b"no image")
+    list(pictures.draw_pictures(finished, data=tmp_path / "dirty"))
+    assert [len(row) for row in drawn["neighbours"].arguments[2]] == [3] * 5
+    assert capfd.readouterr().err == ""
+    for path in names:
+        (tmp_path / path).write_bytes(b"no image")
+    with pytest.raises(DataError, match="none of 36 training images can be read"):
+        list(pictures.draw_pictures(finished, data=tmp_path / "dirty"))
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_network_that_overflows_has_no_guesses(run, finished):
     run.net["conv1"].params["weight"][0] = np.inf
@@ -231,13 +246,13 @@ def test_the_command_says_what_is_wrong(finished, tmp_path, monkeypatch, argumen
     assert re.match(message, str(stopped.value))
 
 
-def test_what_the_terminal_cannot_encode_is_escaped(finished, monkeypatch):
+def test_what_the_terminal_cannot_encode_is_escaped(monkeypatch):
     """Nor does it end what has been done."""
     printed = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", printed)
-    command(monkeypatch, finished, "--out", finished / "Käfer")
-    assert made(finished / "Käfer") == sorted(ALL)
-    assert b"K\\xe4fer" in printed.buffer.getvalue()
+    monkeypatch.setattr(__main__, "draw_pictures", lambda *arguments: iter(["Käfer.png: a picture"]))
+    command(monkeypatch, "run")
+    assert printed.buffer.getvalue() == b"K\\xe4fer.png: a picture\n"
 
 
 def test_without_matplotlib_the_command_says_what_to_install(finished, monkeypatch):

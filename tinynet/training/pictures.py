@@ -199,9 +199,12 @@ def _readable(split: Split, size: int, count: int, seed: int) -> np.ndarray:
 
 
 def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
-    """(indices, outputs of fc7 after its ReLU) of the middle crops of images: (N,), (N, neurons) float32."""
+    """(indices, outputs of fc7 after its ReLU) of the middle crops of the images that can be read: (N,), (N, neurons)
+    float32. DataError if none can.
+    """
     body = Sequential(list(trained.net.layers.items())[:-1])  # all but fc8
-    loader = Loader(split, 32, trained.settings["resize"], trained.settings["crop"], "middle")
+    passed_over = {"max_bad": 1.0, "on_bad": lambda name, reason: None}
+    loader = Loader(split, 32, trained.settings["resize"], trained.settings["crop"], "middle", **passed_over)
     prepare, counter = trained.prepare(), Counter("comparing")
     indices, features = [], []
     for number, batch in enumerate(loader.epoch(), start=1):
@@ -209,4 +212,6 @@ def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
             indices.append(batch.indices)
             features.append(to_host(body.forward(prepare(batch))).copy())  # the next batch overwrites the output
         counter(number, len(loader))
+    if not indices:
+        raise DataError(f"none of {len(split)} training images can be read")
     return np.concatenate(indices), np.concatenate(features)
