@@ -136,6 +136,15 @@ def test_what_stands_between_segments_goes():
         assert without_metadata(content[:2] + junk * 90_000 + content[2:]) == content
 
 
+@pytest.mark.parametrize("length", [0, 1])
+def test_what_is_counted_is_what_is_decoded(length):
+    """Cut to its marker, a segment would take the next one's for its length, and a whole file for its content."""
+    content, short = encoded("JPEG"), length.to_bytes(2)
+    assert without_metadata(content[:2] + b"\xff\xfe" + short + content[2:]) == content  # a comment goes
+    with pytest.raises(ValueError, match="segment E0 is shorter than its own length"):
+        without_metadata(content[:2] + b"\xff\xe0" + short + content[2:])
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_a_second_frame_is_refused(late):
     content = progressive(20)

@@ -69,6 +69,8 @@ def _without_segments(data: bytes) -> bytes:
         elif scans and marker == END_OF_IMAGE:
             break
         elif not scans and marker not in METADATA_MARKERS and marker != END_OF_IMAGE:
+            if end < start + 4 <= len(data):  # the decoder would take what follows for its length, and see another file
+                raise ValueError(f"segment {marker:02X} is shorter than its own length")
             kept.append(view[start:end])
             header += end - start
             if header > MAX_HEADER:

@@ -60,6 +60,7 @@ def draw_pictures(
 
 
 def _pictures(run: Path, data: str | Path | None, out: Path, images: int, seed: int) -> Iterator[str]:
+    """The same, names as they are."""
     plots.check_matplotlib()
     if images < 1:
         raise ValueError(f"expected 1 or more images, got {images}")
