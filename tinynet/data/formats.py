@@ -83,8 +83,9 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
     The data of a scan is passed over, as is what stands between segments. ValueError where they are too many.
     """
-    found = MARKER.search(data, 2)
+    search, end = MARKER.search, 2
     for _ in range(MAX_PARTS + 1):
+        found = search(data, end)
         if found is None:
             return
         start, end = found.span()
@@ -92,7 +93,6 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker != END_OF_IMAGE:
             end += int.from_bytes(data[end : end + 2])
         yield marker, start, end
-        found = MARKER.search(data, end)
     raise ValueError(f"it has more than {MAX_PARTS} segments")
 
 

@@ -86,24 +86,26 @@ def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None
     to keep a decoder busy (the bounds are in formats.py); limit and bounds are looked at before any pixel. The largest
     pictures take 0.7 GiB of memory, and a progressive JPEG of CMYK 1.1.
     """
-    name = shown(name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source)))
     data = source if isinstance(source, bytes) else read_file(source)
-    plugin = formats.plugin(data)
-    if plugin is None:
-        found = f"content that begins with {data[:12]!r}" if data else "an empty file"
-        raise DataError(f"{name}: expected a JPEG or PNG image, found {found}")
     limit = Image.MAX_IMAGE_PIXELS or float("inf")
     try:
+        plugin = formats.plugin(data)
+        if plugin is None:
+            found = f"content that begins with {data[:12]!r}" if data else "an empty file"
+            raise DataError(f"expected a JPEG or PNG image, found {found}")
         # Not Image.open, which warns of images beyond the limit and decodes them up to twice the limit.
         with plugin(io.BytesIO(formats.without_metadata(data))) as image:
             image.decodermaxblock = len(data)  # in one piece: libjpeg begins a run of padding again with each
             width, height = image.size
-            if width * height <= limit and max(width, height) <= MAX_SIDE:
-                return shorter_side_crop(image, size)
+            if width * height > limit:
+                raise DataError(f"{width} x {height} pixels exceed the limit of {limit}")
+            if max(width, height) > MAX_SIDE:
+                raise DataError(f"{width} x {height} pixels exceed the limit of {MAX_SIDE} to a side")
+            return shorter_side_crop(image, size)
     except Exception as error:  # Pillow meets broken files with a dozen kinds of exception
-        raise DataError(f"{name}: cannot be decoded: {shown(error) or type(error).__name__}") from error
-    of = f"{limit}" if width * height > limit else f"{MAX_SIDE} to a side"
-    raise DataError(f"{name}: {width} x {height} pixels exceed the limit of {of}")
+        name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
+        judged = "" if isinstance(error, DataError) else "cannot be decoded: "
+        raise DataError(shown(f"{name}: {judged}{str(error) or type(error).__name__}")) from error
 
 
 def read_file(path: str | os.PathLike) -> bytes:
