@@ -1,5 +1,7 @@
 """The pictures: that they are made, and that what they show is there."""
 
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -160,6 +162,71 @@ def test_neighbours_stand_in_the_row_of_their_image(figures, tmp_path):
     places = [axis.get_position() for axis in axes]
     assert places[0].y0 == places[2].y0 > places[3].y1
     assert places[1].x0 - places[0].x1 > 1.5 * (places[2].x0 - places[1].x1)  # the gap after the image itself
+
+
+# ---- names and settings that are not the program's ----
+
+def test_any_name_can_be_drawn(figures, tmp_path):
+    name, there = "\x1b[2J\udce9\u202e$", r"\x1b[2J\xe9\u202e$"  # a terminal's, not UTF-8, a turn of direction
+    image = np.zeros((9, 9, 3), np.uint8)
+    plots.learning_curves([record(1, 0.1)], tmp_path / "curves.png", name)
+    plots.guesses([image], [1], np.full((1, 2), 0.5), ["ant", name], tmp_path / "guesses.png", name)
+    plots.neighbours([image], [name], [[image]], [[name]], tmp_path / "neighbours.png", name)
+    curves, guesses, neighbours = figures
+    assert [page.texts[0].get_text() for page in (guesses, neighbours)] == [curves.get_suptitle(), there] == [there] * 2
+    assert texts(guesses.axes[0]) == [there] and texts(guesses.axes[1])[2] == there
+    assert [texts(axis) for axis in neighbours.axes] == [[there], [there]]
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no such one", "", "svg", "tkagg"])
+def test_the_environments_backend_is_not_needed(tmp_path, backend):
+    """In a process of its own, since matplotlib reads it when it is imported."""
+    program = (
+        "import os, sys; from tinynet import plots; assert 'matplotlib' not in sys.modules\n"
+        "plots.learning_curves([{'epoch': 1, 'lr': 1, 'train': {'loss': 1}, 'validation': {'loss': 1}}], sys.argv[1])\n"
+        "from matplotlib import rcParams; print([os.environ['MPLBACKEND'], rcParams['backend']])"
+    )
+    environment = os.environ | {"MPLBACKEND": backend, "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", program, str(tmp_path / "curves.png")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"['{backend}', '{backend if backend in ('svg', 'tkagg') else ''}")
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_a_users_settings_neither_matter_nor_change(figures, tmp_path):
+    matplotlib = pytest.importorskip("matplotlib")
+    plots.filters(np.ones((2, 3, 5, 5)), tmp_path / "before.png")
+    changed = {"text.usetex": True, "savefig.format": "svg", "font.size": 70, "figure.facecolor": "black"}
+    with matplotlib.rc_context(changed):
+        before = dict(matplotlib.rcParams)
+        plots.filters(np.ones((2, 3, 5, 5)), tmp_path / "after.png")
+        assert dict(matplotlib.rcParams) == before
+    assert (tmp_path / "before.png").read_bytes() == (tmp_path / "after.png").read_bytes()
+
+
+def test_what_goes_wrong_in_matplotlib_is_an_os_error(tmp_path, monkeypatch):
+    def fail(figure, *arguments, **options):
+        raise UnicodeEncodeError("utf-8", "\udce9", 0, 1, "surrogates not allowed")
+
+    with pytest.raises(OSError, match="No such file or directory"):
+        plots.learning_curves([record(1, 0.1)], tmp_path / "nowhere" / "curves.png")
+    monkeypatch.setattr(figure_module.Figure, "savefig", fail)
+    with pytest.raises(OSError, match=r"curves\.png: cannot be drawn: .*surrogates not allowed"):
+        plots.learning_curves([record(1, 0.1)], tmp_path / "curves.png")
+
+
+def test_a_broken_matplotlib_is_an_import_error(tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe")
+    program = (
+        "import sys; from tinynet import plots\n"
+        "try: plots.check_matplotlib()\n"
+        "except ImportError as error: print(error)"
+    )
+    environment = os.environ | {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout.startswith("pictures need matplotlib, which cannot be imported: ")
 
 
 def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import time
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from tinynet import BackendError, CheckpointError
 from tinynet.data import DataError
+from tinynet.files import shown
 from tinynet.training import Counter, duration
 from tinynet.training.pictures import draw_pictures
 
@@ -33,7 +35,7 @@ def prepare(args: argparse.Namespace) -> None:
         counter(done, total)
 
     def report(line: str) -> None:
-        tqdm.write(line, file=sys.stderr)  # which shows names of any encoding
+        tqdm.write(shown(line), file=sys.stderr)
 
     try:
         settings = args.size, args.workers, args.max_bad
@@ -46,7 +48,7 @@ def prepare(args: argparse.Namespace) -> None:
     seconds = time.perf_counter() - began
     if count:
         print(f"{count:,} images in {duration(seconds)}, {count / seconds:.0f} images/s")
-    print(f"Train from it with --data {args.out} --resize {args.size}")
+    print(f"Train from it with --data {shown(shlex.quote(args.out))} --resize {args.size}")
 
 
 def plot(args: argparse.Namespace) -> None:
@@ -86,12 +88,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name in another script may not end what has been done
     try:
         args.run(args)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted.")
     except (BackendError, CheckpointError, DataError, ImportError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {shown(error)}")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ import warnings
 
 import numpy as np
 import pytest
-from image_files import BAD, GOOD, IMAGE, NOISE_JPEG, SIZE, SMOOTH, SMOOTH_JPEG, encoded, exif
+from image_files import BAD, GOOD, IMAGE, NOISE_JPEG, SIZE, SMOOTH, SMOOTH_JPEG, encoded, exif, png
 from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
-from tinynet.data import DataError, decode
+from tinynet.data import DataError, decode, preprocessing
+from tinynet.data.preprocessing import MAX_SIDE
 from tinynet.random import stream
 
 
@@ -43,6 +45,65 @@ def test_bad_files_are_named(tmp_path, name):
     assert str(caught.value).startswith(f"{path}: {message}")
     with pytest.raises(DataError, match=r"^inside a tar: "):
         decode(content, SIZE, name="inside a tar")
+
+
+def test_strip_by_strip_gives_the_same_pixels(monkeypatch):
+    """As large pictures are converted; no more than a strip of them at a time."""
+    converted, convert = [], preprocessing._to_rgb
+    whole = {name: decode(content, SIZE) for name, (content, *_) in GOOD.items()}
+
+    def counted(image: Image.Image) -> Image.Image:
+        converted.append(image.width * image.height)
+        return convert(image)
+
+    monkeypatch.setattr(preprocessing, "_to_rgb", counted)
+    monkeypatch.setattr(preprocessing, "STRIP_PIXELS", 100)
+    for name, (content, *_) in GOOD.items():
+        np.testing.assert_array_equal(decode(content, SIZE), whole[name], err_msg=name)
+    assert 80 < max(converted) <= 100 and len(converted) > 40
+
+    colours = stream(0, "test strips").integers(0, 256, (7, 120, 4), dtype=np.uint8)
+    for image in (Image.fromarray(colours), Image.fromarray(colours.transpose(1, 0, 2).copy())):
+        strips = np.asarray(preprocessing.to_rgb(image))
+        np.testing.assert_array_equal(strips, np.asarray(convert(image)))
+
+
+def test_padding_in_a_scans_data_is_passed_over_at_once(monkeypatch):
+    """A decoder that is given a part at a time begins again at the padding's start with each."""
+    content = encoded(SMOOTH, "JPEG", quality=95, progressive=True)
+    place = content.rindex(b"\xff\xda")
+    padded = content[:place] + b"\xff" * 10**6 + content[place:]
+    reads, read = [], JpegImageFile.load_read
+
+    def counted(image, count: int) -> bytes:
+        reads.append(count)
+        return read(image, count)
+
+    monkeypatch.setattr(JpegImageFile, "load_read", counted)
+    np.testing.assert_array_equal(decode(padded, SIZE), decode(content, SIZE))
+    assert len(reads) == 2  # one each
+
+
+def test_a_side_has_a_limit():
+    rows = np.zeros((1, 3 * (MAX_SIDE + 1)), np.uint8)
+    assert decode(png(rows[:, :-3], 8, 2, width=MAX_SIDE), SIZE).shape == (SIZE, SIZE, 3)
+    with pytest.raises(DataError, match=f"^wide: {MAX_SIDE + 1} x 1 pixels exceed the limit of {MAX_SIDE} to a side$"):
+        decode(png(rows, 8, 2, width=MAX_SIDE + 1), SIZE, name="wide")
+
+
+def test_errors_show_names_and_contents_escaped():
+    chunk = bytes(4) + b"A\x1b[\n" + bytes(4)
+    with pytest.raises(DataError) as caught:
+        decode(IMAGE[:8] + chunk + IMAGE[8:], SIZE, name="x\x1b[2J\nwarning: forged\udce9.png")
+    message = r"x\x1b[2J\nwarning: forged\xe9.png: cannot be decoded: the checksum of chunk A\x1b[\n is wrong"
+    assert str(caught.value) == message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name here")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "image.jpg")
+    with pytest.raises(DataError, match=r"image\.jpg: cannot be read: it is neither a file nor a folder"):
+        decode(tmp_path / "image.jpg", SIZE)
 
 
 def test_what_is_no_file(tmp_path):

@@ -30,7 +30,8 @@ def test_running_means_weigh_images_not_batches():
     assert running.top5_error == pytest.approx(50.0)
 
 
-CLASSES, NAMES = ("n01", "n02", "n03", "n04"), ('lion, "king" of beasts', "Käfer", "owl", "dodo")
+CLASSES = ("n01", "n02", "n03", "n04", "n05", "n06")
+NAMES = ('lion, "king" of beasts', "Käfer", "owl", "dodo", "=1+1", "x\x1b[2J\n\udce9")
 
 
 def table() -> list[ClassErrors]:
@@ -45,8 +46,16 @@ def test_errors_by_class():
         ClassErrors("n01", NAMES[0], 4, 75.0, 50.0, "owl", 2),
         ClassErrors("n02", "Käfer", 2, 0.0, 0.0, None, 0),
         ClassErrors("n03", "owl", 1, 100.0, 0.0, NAMES[0], 1),
-        ClassErrors("n04", "dodo", 0, None, None, None, 0),
+        *(ClassErrors(label, name, 0, None, None, None, 0) for label, name in zip(CLASSES[3:], NAMES[3:], strict=True)),
     ]
+
+
+def test_five_classes_or_fewer_have_no_top5_errors():
+    labels = np.arange(5)
+    few = class_errors(labels, np.zeros(5, int), labels, CLASSES[:5], NAMES[:5])
+    assert [(row.top1_error, row.top5_error) for row in few] == [(0.0, None)] + [(100.0, None)] * 4
+    many = class_errors(labels, np.zeros(5, int), labels, CLASSES, NAMES)
+    assert [row.top5_error for row in many] == [0.0] * 5 + [None]
 
 
 def test_the_table_of_classes_is_read_back_as_it_was(tmp_path):
@@ -59,4 +68,6 @@ def test_the_table_of_classes_is_read_back_as_it_was(tmp_path):
         ["n02", "Käfer", "2", "0.00", "0.00", "", "0"],
         ["n03", "owl", "1", "100.00", "0.00", 'lion, "king" of beasts', "1"],
         ["n04", "dodo", "0", "", "", "", "0"],
+        ["n05", "=1+1", "0", "", "", "", "0"],
+        ["n06", r"x\x1b[2J\n\xe9", "0", "", "", "", "0"],  # what does not print is escaped
     ]

@@ -1,5 +1,7 @@
 """The pictures of a run, finished, killed or under way, and the command that makes them."""
 
+import io
+import json
 import re
 import shutil
 import sys
@@ -61,6 +63,37 @@ def test_a_finished_run_gets_all_pictures(finished, tmp_path):
     assert [sentence.split(":")[0] for sentence in sentences] == [str(finished / name) for name in ALL]
     list(pictures.draw_pictures(finished, out=tmp_path / "deep" / "elsewhere"))
     assert made(tmp_path / "deep" / "elsewhere") == sorted(ALL)
+
+
+def test_names_are_drawn_and_shown_whatever_they_hold(run, tmp_path, monkeypatch, capsysbinary):
+    folder = tmp_path / "x\x1b[2J\nwarning: forged caf\udce9"
+    try:
+        folder.mkdir()
+    except (OSError, ValueError):
+        pytest.skip("a file system that wants names to be text")
+    run.settings["names"] = [f"{name}\x1b[2J\n\udce9" for name in run.settings["names"]]
+    write_weights(folder, run.net, run.statistics, run.settings)
+    write_log(folder, epochs=2)
+    shown = str(tmp_path / r"x\x1b[2J\nwarning: forged caf\xe9")
+    command(monkeypatch, folder, "--images", 1)
+    assert made(folder) == sorted(ALL)
+    printed = capsysbinary.readouterr().out.decode().splitlines()
+    assert [line.split(".png:")[0] for line in printed] == [f"{shown}/{name[:-4]}" for name in ALL]
+    assert all(line.isprintable() for line in printed)
+    with pytest.raises(SystemExit) as stopped:
+        command(monkeypatch, folder, "--data", folder)
+    assert str(stopped.value).startswith(f"error: {shown}: ") and str(stopped.value).isprintable()
+
+
+def test_a_damaged_log_gives_the_epochs_that_are_whole(finished, drawn):
+    records = pictures.read_log(finished / "log.jsonl")
+    broken = [{**records[-1], "train": 5}, {**records[-1], "lr": "0.1"}, {**records[-1], "validation": {"loss": []}}]
+    lines = [json.dumps({**record, "step": 10**6 + number}) for number, record in enumerate(broken)]
+    lines.append(json.dumps({"event": "epoch", "step": 10**7}))
+    with open(finished / "log.jsonl", "a") as log:
+        log.write("\n".join(lines))
+    list(pictures.draw_pictures(finished))
+    assert drawn["learning_curves"].arguments[0] == [record for record in records if record["event"] == "epoch"]
 
 
 def test_guesses_are_the_networks_for_the_images_shown(finished, drawn, data):
@@ -154,6 +187,21 @@ def test_images_that_cannot_be_read_are_passed_over(finished, drawn, data, tmp_p
         list(pictures.draw_pictures(finished, data=tmp_path / "dirty"))
 
 
+def test_training_images_that_cannot_be_read_are_passed_over(finished, drawn, data, tmp_path, capfd):
+    shutil.copytree(data.root, tmp_path / "dirty")
+    train = open_dataset(tmp_path / "dirty").train
+    names = [train.name(index) for index in range(len(train))]
+    for path in names[3:]:
+        (tmp_path / path).write_bytes(b"no image")
+    list(pictures.draw_pictures(finished, data=tmp_path / "dirty"))
+    assert [len(row) for row in drawn["neighbours"].arguments[2]] == [3] * 5
+    assert capfd.readouterr().err == ""
+    for path in names:
+        (tmp_path / path).write_bytes(b"no image")
+    with pytest.raises(DataError, match="none of 36 training images can be read"):
+        list(pictures.draw_pictures(finished, data=tmp_path / "dirty"))
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_network_that_overflows_has_no_guesses(run, finished):
     run.net["conv1"].params["weight"][0] = np.inf
@@ -196,6 +244,15 @@ def test_the_command_says_what_is_wrong(finished, tmp_path, monkeypatch, argumen
     with pytest.raises(SystemExit) as stopped:
         command(monkeypatch, *arguments)
     assert re.match(message, str(stopped.value))
+
+
+def test_what_the_terminal_cannot_encode_is_escaped(monkeypatch):
+    """Nor does it end what has been done."""
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", printed)
+    monkeypatch.setattr(__main__, "draw_pictures", lambda *arguments: iter(["Käfer.png: a picture"]))
+    command(monkeypatch, "run")
+    assert printed.buffer.getvalue() == b"K\\xe4fer.png: a picture\n"
 
 
 def test_without_matplotlib_the_command_says_what_to_install(finished, monkeypatch):

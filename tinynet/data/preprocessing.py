@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,15 +16,38 @@ from PIL import Image
 
 from tinynet.data import formats
 from tinynet.data.errors import DataError
+from tinynet.files import shown
 
 if TYPE_CHECKING:
     from tinynet.data.statistics import Statistics
 
 MAX_FILE_BYTES = 2**30  # as many pixels as Pillow allows, four values of 16 bits each, stored as they are, take 0.7
+MAX_SIDE = 1_000_000  # pixels, libpng's own limit: Pillow keeps a pointer for each row, and a decoder two whole rows
+STRIP_PIXELS = 2**20  # of a picture whose colours are converted, at a time
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode that JPEG and PNG have, as RGB: transparency is laid on white, 16 bits keep their upper 8."""
+    """Any mode that JPEG and PNG have, as RGB: transparency is laid on white, 16 bits keep their upper 8.
+
+    A large picture is converted strip by strip: no more of it is in memory than itself and the result.
+    """
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    width, height = image.size
+    if width * height <= STRIP_PIXELS:
+        return _to_rgb(image)
+    image.load()  # before there is a result: a decoder needs memory of its own
+    result = Image.new("RGB", image.size)
+    thickness = max(1, STRIP_PIXELS // min(image.size))  # of strips across the longer side
+    for start in range(0, max(image.size), thickness):
+        end = start + thickness
+        box = (0, start, width, min(end, height)) if height > width else (start, 0, min(end, width), height)
+        result.paste(_to_rgb(image.crop(box)), box)
+    return result
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """The same of a part, in one piece: each step makes a copy."""
     if image.mode.startswith("I"):  # 16-bit gray: convert() would clip at 255 where it should divide
         values = np.asarray(image)
         gray = (values >> 8).astype(np.uint8)
@@ -33,7 +57,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return image.convert("RGB")
 
 
 def shorter_side_crop(image: Image.Image, size: int) -> np.ndarray:
@@ -58,40 +82,49 @@ def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None
 
     `source` is a path or the file's bytes; `name` is what errors call the latter. Of an animation, the
     picture for those who cannot show it. Metadata is not looked at. Raises DataError, and nothing else, for a file that
-    is missing, unreadable, broken, of another format, or larger than Pillow's limit against decompression bombs, which
-    is looked at before any pixel.
+    is missing, unreadable, broken, of another format, larger than Pillow's limit against decompression bombs, or made
+    to keep a decoder busy (the bounds are in formats.py); limit and bounds are looked at before any pixel. The largest
+    pictures take 0.7 GiB of memory, and a progressive JPEG of CMYK 1.1.
     """
-    name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
     data = source if isinstance(source, bytes) else read_file(source)
-    plugin = formats.plugin(data)
-    if plugin is None:
-        found = f"content that begins with {data[:12]!r}" if data else "an empty file"
-        raise DataError(f"{name}: expected a JPEG or PNG image, found {found}")
     limit = Image.MAX_IMAGE_PIXELS or float("inf")
     try:
+        plugin = formats.plugin(data)
+        if plugin is None:
+            found = f"content that begins with {data[:12]!r}" if data else "an empty file"
+            raise DataError(f"expected a JPEG or PNG image, found {found}")
         # Not Image.open, which warns of images beyond the limit and decodes them up to twice the limit.
         with plugin(io.BytesIO(formats.without_metadata(data))) as image:
-            if image.width * image.height <= limit:
-                return shorter_side_crop(image, size)
+            image.decodermaxblock = len(data)  # in one piece: libjpeg begins a run of padding again with each
+            width, height = image.size
+            if width * height > limit:
+                raise DataError(f"{width} x {height} pixels exceed the limit of {limit}")
+            if max(width, height) > MAX_SIDE:
+                raise DataError(f"{width} x {height} pixels exceed the limit of {MAX_SIDE} to a side")
+            return shorter_side_crop(image, size)
     except Exception as error:  # Pillow meets broken files with a dozen kinds of exception
-        raise DataError(f"{name}: cannot be decoded: {str(error) or type(error).__name__}") from error
-    raise DataError(f"{name}: {image.width} x {image.height} pixels exceed the limit of {limit}")
+        name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
+        judged = "" if isinstance(error, DataError) else "cannot be decoded: "
+        raise DataError(shown(f"{name}: {judged}{str(error) or type(error).__name__}")) from error
 
 
 def read_file(path: str | os.PathLike) -> bytes:
     """A file's bytes; DataError when it cannot be read, or is larger than any image that decode takes."""
     try:
+        kind = os.stat(path).st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # a pipe would be waited for, a device has no end
+            raise DataError(f"{shown(os.fspath(path))}: cannot be read: it is neither a file nor a folder")
         with open(path, "rb", buffering=0) as file:
             check_size(os.fstat(file.fileno()).st_size, os.fspath(path))
             return file.read()
     except OSError as error:
-        raise DataError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from error
+        raise DataError(f"{shown(os.fspath(path))}: cannot be read: {error.strerror}") from error
 
 
 def check_size(size: int, name: str) -> None:
     """DataError for a file of so many bytes that it cannot be an image: it would be read into memory."""
     if size > MAX_FILE_BYTES:
-        raise DataError(f"{name}: the file is larger than {MAX_FILE_BYTES} bytes, no image within the limits is")
+        raise DataError(f"{shown(name)}: the file is larger than {MAX_FILE_BYTES} bytes, no image within the limits is")
 
 
 def random_crop(image: np.ndarray, crop: int, generator: np.random.Generator) -> np.ndarray:

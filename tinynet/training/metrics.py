@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.backend import device_of, on_device, to_device, to_host, xp
+from tinynet.files import shown
 
 
 def ranks(scores, labels: np.ndarray) -> np.ndarray:
@@ -61,7 +62,8 @@ class Running:
 class ClassErrors:
     """One class's errors in percent, and the wrong answer that its images got most often, with how many got it.
 
-    A class without images has no errors, and one without mistakes no wrong answer: None.
+    What there is not is None: errors without images, top-5 errors with five classes or fewer, a wrong answer without
+    mistakes.
     """
 
     label: str
@@ -91,7 +93,8 @@ def class_errors(
         wrong = int(confusions[label].argmax())  # of equal ones the first
         times = int(confusions[label, wrong])
         top1_error, top5_error = (
-            100 * int(misses[label]) / int(images[label]) if images[label] else None for misses in (top1, top5)
+            100 * int(misses[label]) / int(images[label]) if images[label] and count > least else None
+            for misses, least in ((top1, 0), (top5, 5))
         )
         answer = names[wrong] if times else None
         table.append(
@@ -101,10 +104,14 @@ def class_errors(
 
 
 def write_class_table(path: str | Path, table: Sequence[ClassErrors]) -> None:
-    """The classes' errors as CSV, a row each, errors in percent; what there is not is left empty."""
+    """The classes' errors as CSV in UTF-8, a row each, errors in percent; what there is not is left empty.
+
+    Names are as they are, but for what does not print, which is escaped.
+    """
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["class", "name", "images", "top1_error", "top5_error", "most_frequent_wrong_answer", "times"])
         for row in table:
             errors = ["" if error is None else f"{error:.2f}" for error in (row.top1_error, row.top5_error)]
-            writer.writerow([row.label, row.name, row.images, *errors, row.wrong_answer or "", row.times])
+            names = shown(row.label), shown(row.name)
+            writer.writerow([*names, row.images, *errors, shown(row.wrong_answer or ""), row.times])

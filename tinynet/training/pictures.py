@@ -12,6 +12,7 @@ import numpy as np
 from tinynet import plots
 from tinynet.backend import to_host
 from tinynet.data import DataError, Dataset, Loader, Split, open_dataset
+from tinynet.files import shown
 from tinynet.interchange.weights import CheckpointError
 from tinynet.network import Sequential
 from tinynet.random import stream
@@ -45,7 +46,8 @@ class Chosen:
 def draw_pictures(
     run: str | Path, data: str | Path | None = None, out: str | Path | None = None, images: int = 8, seed: int = 0
 ) -> Iterator[str]:
-    """Draws into `out` (default: the run's folder) and yields a sentence for each picture: where it is, or why not.
+    """Draws into `out` (default: the run's folder) and yields a sentence for each picture, fit for a terminal: where it
+    is, or why not.
 
     learning_curves.png from log.jsonl; conv1_filters.png, guesses.png and neighbours.png from the weights or the newest
     checkpoint, the last two with images of the data set at `data` (default: where the run found it), chosen by `seed`.
@@ -53,15 +55,20 @@ def draw_pictures(
     written, ValueError for images < 1, and DataError at the end when `data` is given and cannot be used.
     """
     run = Path(run)
-    out = run if out is None else Path(out)
+    sentences = _pictures(run, data, run if out is None else Path(out), images, seed)
+    return map(shown, sentences)
+
+
+def _pictures(run: Path, data: str | Path | None, out: Path, images: int, seed: int) -> Iterator[str]:
+    """The same, names as they are."""
     plots.check_matplotlib()
     if images < 1:
         raise ValueError(f"expected 1 or more images, got {images}")
     if not any((run / name).exists() for name in ("run.json", "log.jsonl", "weights.safetensors", "checkpoints")):
         what = "that is a file" if run.is_file() else "none of them" if run.is_dir() else "no such folder"
         raise CheckpointError(
-            f"{run}: looked for the folder of a run, with its run.json, log.jsonl, weights.safetensors or checkpoints;"
-            f" found {what}"
+            f"{shown(run)}: looked for the folder of a run, with its run.json, log.jsonl, weights.safetensors or"
+            f" checkpoints; found {what}"
         )
     _check_writable(out)
     title = run.resolve().name
@@ -92,7 +99,8 @@ def _check_writable(out: Path) -> None:
         with tempfile.TemporaryFile(dir=out):
             pass
     except OSError as error:
-        raise OSError(f"{out}: pictures cannot be written there ({error}): name another folder, --out DIR") from error
+        where = f"{shown(out)}: pictures cannot be written there"
+        raise OSError(f"{where} ({error}): name another folder, --out DIR") from error
 
 
 def _state(trained: Trained) -> str:
@@ -104,10 +112,10 @@ def _state(trained: Trained) -> str:
 def _dataset(trained: Trained, data: str | Path | None) -> Dataset:
     root = trained.settings.get("data") if data is None else data
     if not root:
-        raise DataError(f"{trained.path}: its settings do not say where the images are")
+        raise DataError(f"{shown(trained.path)}: its settings do not say where the images are")
     dataset = open_dataset(root)
     if list(dataset.classes) != list(trained.settings["classes"]):
-        raise DataError(f"{root}: has other classes than those that {trained.path} was trained on")
+        raise DataError(f"{shown(root)}: has other classes than those that {shown(trained.path)} was trained on")
     return dataset
 
 
@@ -117,11 +125,21 @@ def _dataset(trained: Trained, data: str | Path | None) -> Dataset:
 def _draw_curves(run: Path, out: Path, title: str) -> str:
     log, path = run / "log.jsonl", out / "learning_curves.png"
     records = read_log(log) if log.exists() else []
-    history = [record for record in records if record.get("event") == "epoch"]
+    history = [record for record in records if record.get("event") == "epoch" and _is_whole(record)]
     if not history:
         return f"No learning curves: {log} has no finished epoch yet"
     plots.learning_curves(history, path, title)
     return f"{path}: loss and errors of {len(history)} epoch{'s' * (len(history) > 1)}"
+
+
+def _is_whole(record: dict) -> bool:
+    """Whether an epoch's record has the numbers that are drawn: a log may be damaged."""
+    parts = [record.get("train"), record.get("validation")]
+    if not all(isinstance(part, dict) for part in parts):
+        return False
+    values = [part.get(quantity, 0.0) for part in parts for quantity in ("loss", "top1_error", "top5_error")]
+    numbers = [record.get("epoch"), record.get("lr"), *(value for value in values if value is not None)]
+    return all(isinstance(number, int | float) for number in numbers)
 
 
 def _draw_guesses(trained: Trained, dataset: Dataset, out: Path, title: str, images: int, seed: int) -> str:
@@ -182,9 +200,12 @@ def _readable(split: Split, size: int, count: int, seed: int) -> np.ndarray:
 
 
 def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
-    """(indices, outputs of fc7 after its ReLU) of the middle crops of images: (N,), (N, neurons) float32."""
+    """(indices, outputs of fc7 after its ReLU) of the middle crops of the images that can be read: (N,), (N, neurons)
+    float32. DataError if none can.
+    """
     body = Sequential(list(trained.net.layers.items())[:-1])  # all but fc8
-    loader = Loader(split, 32, trained.settings["resize"], trained.settings["crop"], "middle")
+    passed_over = {"max_bad": 1.0, "on_bad": lambda name, reason: None}
+    loader = Loader(split, 32, trained.settings["resize"], trained.settings["crop"], "middle", **passed_over)
     prepare, counter = trained.prepare(), Counter("comparing")
     indices, features = [], []
     for number, batch in enumerate(loader.epoch(), start=1):
@@ -192,4 +213,6 @@ def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
             indices.append(batch.indices)
             features.append(to_host(body.forward(prepare(batch))).copy())  # the next batch overwrites the output
         counter(number, len(loader))
+    if not indices:
+        raise DataError(f"none of {len(split)} training images can be read")
     return np.concatenate(indices), np.concatenate(features)
