@@ -96,7 +96,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("\nInterrupted.")
     except (BackendError, CheckpointError, DataError, ImportError, OSError, ValueError) as error:
-        sys.exit(f"error: {shown(error)}")
+        text = shown(error, keep="\n")
+        sys.exit(f"error: {text}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from tinynet.backend import to_host
 from tinynet.data import DataError, Dataset, Loader, Split, open_dataset
 from tinynet.files import shown
 from tinynet.interchange.weights import CheckpointError
-from tinynet.network import Sequential
 from tinynet.random import stream
 from tinynet.training.evaluation import predict
 from tinynet.training.log import read_log
@@ -203,7 +202,7 @@ def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
     """(indices, outputs of fc7 after its ReLU) of the middle crops of the images that can be read: (N,), (N, neurons)
     float32. DataError if none can.
     """
-    body = Sequential(list(trained.net.layers.items())[:-1])  # all but fc8
+    body = trained.net[: list(trained.net.layers)[-2]]  # all but fc8
     passed_over = {"max_bad": 1.0, "on_bad": lambda name, reason: None}
     loader = Loader(split, 32, trained.settings["resize"], trained.settings["crop"], "middle", **passed_over)
     prepare, counter = trained.prepare(), Counter("comparing")
@@ -211,7 +210,7 @@ def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
     for number, batch in enumerate(loader.epoch(), start=1):
         if len(batch.labels):
             indices.append(batch.indices)
-            features.append(to_host(body.forward(prepare(batch))).copy())  # the next batch overwrites the output
+            features.append(to_host(body.forward(prepare(batch))))
         counter(number, len(loader))
     if not indices:
         raise DataError(f"none of {len(split)} training images can be read")
