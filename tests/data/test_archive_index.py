@@ -89,7 +89,7 @@ def test_a_cache_folder_that_cannot_be_written_only_costs_time(tmp_path, cache, 
     def full(*arguments, **arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archive_index.np, "savez", full)
+    monkeypatch.setattr(archive_index.os, "replace", full)
     assert found(path, index_archives([path])) == FILES and list(cache.iterdir()) == []
 
 

@@ -306,7 +306,7 @@ def test_parquet_that_is_refused(tmp_path):
     with raises("train-00001-of-00002.parquet: broken, or no parquet file"):
         open_dataset(tmp_path)
     pq.write_table(pa.table({"jpg": [b"x"], "label": [1]}), tmp_path / "train-00001-of-00002.parquet")
-    with raises("expected the columns image (with bytes and path) and label", "found jpg: binary, label: int64"):
+    with raises("(a struct of bytes, binary, and path, text) and label", "found jpg: binary, label: int64"):
         open_dataset(tmp_path)
 
 
@@ -337,7 +337,7 @@ def test_errors_about_paths(tmp_path):
     with raises("no training images found", "found ILSVRC2012_img_train_t3.tar, ILSVRC2012_img_val.tar"):
         open_dataset(tmp_path)
     train_folders(tmp_path)
-    with raises("ILSVRC2012_img_val.tar: expected images (.jpeg, .jpg, .png), found none"):
+    with raises("ILSVRC2012_img_val.tar: expected images (.jpeg, .jpg, .jpe, .jfif, .png), found none"):
         open_dataset(tmp_path)
 
 
@@ -444,5 +444,5 @@ def test_errors_about_archives_of_archives(tmp_path):
     (tmp_path / "ILSVRC2012_img_train.tar").unlink()
     train_class_archives(tmp_path)
     write(tmp_path / "train" / "n01443537.tar", tar_bytes({"notes.txt": b""}))
-    with raises("train: 1 of 3 classes have no image (.jpeg, .jpg, .png): n01443537"):
+    with raises("train: 1 of 3 classes have no image (.jpeg, .jpg, .jpe, .jfif, .png): n01443537"):
         open_dataset(tmp_path)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from tinynet.data import formats
 from tinynet.data.errors import DataError
+from tinynet.data.reading import open_file
 
 if TYPE_CHECKING:
     from tinynet.data.statistics import Statistics
@@ -61,8 +62,17 @@ def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None
     is missing, unreadable, broken, of another format, or larger than Pillow's limit against decompression bombs, which
     is looked at before any pixel.
     """
-    name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
-    data = source if isinstance(source, bytes) else read_file(source)
+    if isinstance(source, bytes):
+        return decode_content(source, size, name or "<bytes>")
+    return decode_content(read_file(source), size, name or os.fspath(source))
+
+
+def decode_content(data: bytes, size: int, name: str) -> np.ndarray:
+    """What decode does, for what comes from a data set: bytes, and never a path, which data could make name any file
+    of this machine.
+    """
+    if not isinstance(data, bytes):
+        raise DataError(f"{name}: expected the bytes of an image, found {type(data).__name__}")
     plugin = formats.plugin(data)
     if plugin is None:
         found = f"content that begins with {data[:12]!r}" if data else "an empty file"
@@ -81,7 +91,7 @@ def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None
 def read_file(path: str | os.PathLike) -> bytes:
     """A file's bytes; DataError when it cannot be read, or is larger than any image that decode takes."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             check_size(os.fstat(file.fileno()).st_size, os.fspath(path))
             return file.read()
     except OSError as error:
