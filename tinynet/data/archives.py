@@ -14,7 +14,7 @@ from tinynet.data.archive_index import ArchiveIndex, index_archives, sample_key
 from tinynet.data.dataset import ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import ALL_SUFFIXES
-from tinynet.data.folders import labels_of_groups, left_out_notes
+from tinynet.data.folders import is_class_archive, labels_of_groups, left_out_notes
 from tinynet.data.integer_labels import check_integer_labels, classes_of_integer_labels
 from tinynet.data.names import encoded, shortened
 from tinynet.data.preprocessing import check_size
@@ -117,6 +117,13 @@ def _refuse_shared_keys(where: str, index: ArchiveIndex) -> None:
 def shared_keys(names: Iterable[str]) -> Iterator[str]:
     """The keys that several of webdataset's images have."""
     return (one for one, other in pairwise(sorted(map(sample_key, names))) if one == other)
+
+
+def in_shard(name: str) -> bool:
+    """Whether an image of this full name is in a webdataset's archive, by the archive's name."""
+    archive, inside, _ = name.partition(".tar/")
+    file_name = archive.rsplit("/", 1)[-1] + ".tar"
+    return bool(inside) and not file_name.startswith("ILSVRC2012_") and not is_class_archive(file_name)
 
 
 def _refuse_gaps(archives: Sequence[Path]) -> None:
