@@ -72,7 +72,7 @@ class Dataset:
         splits = (self.train, self.val)
         later = sum(split.name(i).lower().endswith(LATER_SUFFIXES) for split in splits for i in range(len(split)))
         suffixes = " or ".join(LATER_SUFFIXES)
-        return f" ({later} of them are {suffixes} files, which earlier versions left out)" if later else ""
+        return f" (among them {later} {suffixes}, which earlier versions left out)" if later else ""
 
 
 class Store(Protocol):

@@ -1,16 +1,18 @@
 """ImageNet's development kit of 2012: the number of each validation image's class, and what the numbers mean.
 
-It is 2.5 MB. What is in it is read by scipy, but only after it is known how much that will take: a file of 3 MB may
-unpack to any size, and a .mat claim any number of elements in any depth.
+The kit is 2.5 MB, but a file of that size may unpack to gigabytes, and its .mat may claim any number of elements: all
+is bounded before it is read. scipy, which reads .mat files too, ends the process at some that are broken.
 """
 
 import io
-import math
 import struct
 import tarfile
-import warnings
 import zlib
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from tinynet.data.errors import DataError
 from tinynet.data.reading import open_file, read_file
@@ -20,31 +22,30 @@ DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 FOLDER = DEVKIT.removesuffix(".tar.gz")
 META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
 MOST_BYTES = 1 << 26  # of the kit unpacked
-MOST_IN_FILE = {META: 1 << 23, TRUTH: 1 << 19}  # the kit's own have 0.2 and 0.14 MB
+MOST_IN_FILE = {META: 1 << 23, TRUTH: 1 << 19}  # META unpacked, too
 
-# A .mat of version 5: a header of 128 bytes, then elements: their kind, their length, their content.
+# A .mat of version 5: a header of 128 bytes, then elements: their kind, their length, their content. A matrix's content
+# are elements again: its class, its shape, its name, its values; a struct array's values are matrices.
 MAT_HEADER = 128
-INT32, MATRIX, COMPRESSED = 5, 14, 15
-PLAIN_CLASSES = {4, *range(6, 16)}  # of matrices: text and numbers; the others hold further matrices
-MOST_CONTAINERS = 16  # the kit's has one
+MATRIX, COMPRESSED = 14, 15
+STRUCT_CLASS, TEXT_CLASS = 2, 4
+NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
+MOST_FIELDS = 64  # of a struct; the kit's has 8
 
 
-def devkit_labels(path: Path) -> dict[str, str] | None:
+def devkit_labels(path: Path) -> dict[str, str]:
     """Image (ILSVRC2012_val_00000001) -> wnid. path: the archive, or the folder that was in it.
 
-    None without scipy; DataError for a kit that is broken, or larger than the kit can be.
+    DataError for a kit that is broken, or larger than the kit can be.
     """
     try:
-        from scipy.io import loadmat
-    except ImportError:
-        return None
-    try:
         meta, truth = _from_folder(path) if path.is_dir() else _from_archive(path)
-        synsets = _variable(meta, "synsets", loadmat)
         # The kit numbers inner nodes of the hierarchy too; images belong to leaves only.
-        wnids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if row["num_children"] == 0}
+        leaves = (row for row in _synsets(meta) if row["num_children"] == 0)
+        wnids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in leaves}
         return {f"ILSVRC2012_val_{i:08d}": wnids[int(number)] for i, number in enumerate(truth.split(), start=1)}
-    except Exception as error:  # gzip, tarfile and loadmat have many kinds of them
+    except Exception as error:  # of zlib, struct, NumPy, or a value of another type
         raise DataError(
             f"{path}: expected {META} and {TRUTH} of the ImageNet 2012 development kit, found something else or "
             f"a broken file: {error}"
@@ -70,57 +71,78 @@ def _from_archive(path: Path) -> list[bytes]:
     return [content[found[name].offset_data :][: found[name].size] for name in MOST_IN_FILE]
 
 
-def _inflated(content: bytes, most: int, window: int = zlib.MAX_WBITS) -> bytes:
-    """What zlib or gzip packed; ValueError when it is more than `most` bytes, and only then."""
+def _inflated(content: bytes | memoryview, most: int, window: int = zlib.MAX_WBITS) -> bytes:
+    """What zlib or gzip packed; ValueError when it is truncated, or more than `most` bytes: no more are made."""
     inflater = zlib.decompressobj(window)
     unpacked = inflater.decompress(content, most + 1)
-    if len(unpacked) > most:
-        raise ValueError(f"more than {most} bytes when it is unpacked")
-    if not inflater.eof:
-        raise ValueError("truncated")
+    if len(unpacked) > most or not inflater.eof:
+        raise ValueError(f"truncated, or more than {most} bytes when it is unpacked")
     return unpacked
 
 
-def _variable(mat: bytes, name: str, loadmat) -> list:
-    """The rows of one variable of a .mat, a struct array."""
+def _synsets(mat: bytes) -> Iterator[dict[str, object]]:
+    """The rows of the struct array of this name in a .mat: their fields' values."""
     order = {b"IM": "<", b"MI": ">"}[mat[MAT_HEADER - 2 : MAT_HEADER]]
-    position, left = MAT_HEADER, MOST_IN_FILE[META]
-    while position < len(mat):
-        kind, size = struct.unpack_from(f"{order}2I", mat, position)
-        element = mat[position : position + 8 + size]
-        position += 8 + size
+    left = MOST_IN_FILE[META]
+    for kind, content in _elements(memoryview(mat)[MAT_HEADER:], order):
         if kind == COMPRESSED:
-            element = _inflated(element[8:], left)
-        left -= len(element)
-        _check_element(element, order)
-        with warnings.catch_warnings(action="ignore"):  # they quote what is in the file
-            found = loadmat(io.BytesIO(mat[:MAT_HEADER] + element), squeeze_me=True)
-        if name in found:
-            return list(found[name].reshape(-1))
-    raise ValueError(f"no {name}")
+            unpacked = memoryview(_inflated(content, left))
+            left -= len(unpacked)
+            ((kind, content),) = _elements(unpacked, order)
+        if kind == MATRIX:
+            found, name, parts = _matrix(content, order)
+            if name == b"synsets" and found == STRUCT_CLASS:
+                return _rows(parts, order)
+    raise ValueError("no synsets in the .mat")
 
 
-def _check_element(element: bytes, order: str) -> None:
-    """ValueError unless an unpacked element is one matrix, whose parts follow one another as loadmat will read them,
-    with no more elements than there are bytes and few matrices that hold others: loadmat descends by recursion.
-    """
-    kind, size = struct.unpack_from(f"{order}2I", element)
-    if kind != MATRIX or size != len(element) - 8:
-        raise ValueError("not one matrix")
-    position = containers = elements = 0
-    while position < len(element):
-        kind, size = struct.unpack_from(f"{order}2I", element, position)
-        position += 8
-        if kind == MATRIX and size:  # goes on with its class, its dimensions, and what is in it
-            (flags,) = struct.unpack_from(f"{order}I", element, position + 8)
-            containers += flags & 0xFF not in PLAIN_CLASSES
-            kind, size = struct.unpack_from(f"{order}2I", element, position + 16)
-            dimensions = struct.unpack_from(f"{order}{min(size, 32) // 4}i", element, position + 24)
-            elements += math.prod(dimensions)
-            if kind != INT32 or size > 32 or min(dimensions) < 0 or elements > len(element):
-                raise ValueError(f"a matrix of {' x '.join(map(str, dimensions))} elements")
-            position += 24 + size + -size % 8
-        elif not kind >> 16:  # else four bytes that stand in place of the length
-            position += size + -size % 8
-    if position != len(element) or containers > MOST_CONTAINERS:
-        raise ValueError("parts that do not follow one another, or matrices in matrices")
+def _elements(content: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+    """The kind and the content of each element."""
+    position = 0
+    while position < len(content):
+        kind, size = struct.unpack_from(f"{order}2I", content, position)
+        if kind >> 16:  # a short one: the length's place has the content
+            kind, size, position, following = kind & 0xFFFF, kind >> 16, position + 4, position + 8
+        else:
+            position += 8
+            following = position + size + (0 if kind == COMPRESSED else -size % 8)
+        if position + size > min(following, len(content)):
+            raise ValueError("an element of the .mat is longer than what is there")
+        yield kind, content[position : position + size]
+        position = following
+
+
+def _matrix(content: memoryview, order: str) -> tuple[int, bytes, Iterator[tuple[int, memoryview]]]:
+    """A matrix's class, its name, and the elements of its values."""
+    parts = _elements(content, order)
+    flags, _, name = _first(parts, 3)
+    return struct.unpack_from(f"{order}I", flags)[0] & 0xFF, bytes(name), parts
+
+
+def _first(parts: Iterator[tuple[int, memoryview]], count: int) -> list[memoryview]:
+    found = [content for _, content in islice(parts, count)]
+    if len(found) < count:
+        raise ValueError("a matrix of the .mat has too few elements")
+    return found
+
+
+def _rows(parts: Iterator[tuple[int, memoryview]], order: str) -> Iterator[dict[str, object]]:
+    length, names = _first(parts, 2)
+    (length,), names = struct.unpack_from(f"{order}i", length), bytes(names)
+    if not 0 < length <= len(names) <= MOST_FIELDS * length:
+        raise ValueError(f"a struct's names, {length} bytes each, in {len(names)} bytes")
+    fields = [names[i : i + length].split(b"\0")[0].decode() for i in range(0, len(names), length)]
+    for row in zip(*[parts] * len(fields), strict=True):  # an element for each field, then the next row's
+        yield {field: _value(content, order) for field, (_, content) in zip(fields, row, strict=True)}
+
+
+def _value(content: memoryview, order: str) -> str | float | None:
+    """A text, or the first of the numbers; None: an empty matrix."""
+    found, _, parts = _matrix(content, order)
+    kind, values = next(parts, (0, memoryview(b"")))
+    if not values:
+        return None
+    if found == TEXT_CLASS:
+        end = {"<": "-le", ">": "-be"}[order] if TEXTS[kind] == "utf-16" else ""
+        return bytes(values).decode(TEXTS[kind] + end)
+    return np.frombuffer(values, order + NUMBERS[kind])[0].item()

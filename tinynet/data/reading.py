@@ -32,8 +32,10 @@ def read_file(path: str | os.PathLike, most: int = LONGEST_LIST) -> bytes:
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """A list that people may have written: UTF-8 with or without a mark of the byte order, other bytes replaced."""
-    return read_file(path).decode("utf-8-sig", "replace")
+    """A list that people may have written: UTF-8 with or without a mark of the byte order; other bytes are kept as they
+    are in names of files.
+    """
+    return read_file(path).decode("utf-8-sig", "surrogateescape")
 
 
 def parse_json(text: str | bytes) -> object:

