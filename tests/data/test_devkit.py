@@ -1,4 +1,4 @@
-"""A development kit that unpacks to more than any kit has, or claims more than it holds, costs little and is refused."""
+"""A development kit that unpacks to more than any kit has, or claims more than it holds, is refused at little cost."""
 
 import gzip
 import io
