@@ -3,6 +3,7 @@
 import io
 import json
 import multiprocessing
+import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -434,6 +435,25 @@ def test_errors_about_webdatasets(tmp_path):
     write(tmp_path / "set-val-0.tar", tar_bytes({"a.jpg": b"", "a.cls": b"7"}))
     with raises("expected labels from 0 to 2 for 3 classes, found 7 to 7"):
         open_dataset(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes among the files here")
+def test_pipes_in_place_of_archives_and_images(tmp_path):
+    train_class_archives(tmp_path)
+    val_folders(tmp_path)
+    os.mkfifo(tmp_path / "train" / "n09999999.tar")
+    with raises("n09999999.tar: expected a file, found a pipe"):
+        open_dataset(tmp_path)
+    (tmp_path / "train" / "n09999999.tar").unlink()
+    os.mkfifo(tmp_path / "validation" / WNIDS[0] / "x.JPEG")
+    data = open_dataset(tmp_path)
+    with raises("x.JPEG: expected a file, found a pipe"):
+        data.val.load(2, 8)
+    archive = tmp_path / "train" / f"{WNIDS[0]}.tar"
+    archive.unlink()
+    os.mkfifo(archive)
+    with raises(f"{archive}: expected a file, found a pipe"):
+        data.train.load(0, 8)
 
 
 def test_errors_about_archives_of_archives(tmp_path):
