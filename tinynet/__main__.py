@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from tinynet import BackendError, CheckpointError
 from tinynet.data import DataError
+from tinynet.files import shown
 from tinynet.training import Counter, duration
 from tinynet.training.pictures import draw_pictures
 
@@ -46,7 +47,7 @@ def prepare(args: argparse.Namespace) -> None:
     seconds = time.perf_counter() - began
     if count:
         print(f"{count:,} images in {duration(seconds)}, {count / seconds:.0f} images/s")
-    print(f"Train from it with --data {args.out} --resize {args.size}")
+    print(f"Train from it with --data {shown(args.out)} --resize {args.size}")
 
 
 def plot(args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,6 +35,11 @@ def finished(path):
 
 def test_it_tells_what_was_written(path):
     assert finished(path) == {chunk: [7, None, 2**32 - 1, number] for number, chunk in enumerate(CHUNKS)}
+
+
+def test_another_cache_is_refused_and_it_is_said_why(path):
+    with raises(f"{path.parent}: another cache was begun there: size 4, not 5 (why)"):
+        Journal(path, replace(MANIFEST, size=5), " (why)")
 
 
 def test_one_from_before_there_were_checksums_goes_on(path):

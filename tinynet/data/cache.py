@@ -190,7 +190,7 @@ class CacheSplit:
         """
         if size != self.size:
             raise ValueError(
-                f"{self._index.parent}: its images are {self.size} x {self.size}, not {size} x {size}: "
+                f"{shown(self._index.parent)}: its images are {self.size} x {self.size}, not {size} x {size}: "
                 f"use --resize {self.size}, or prepare another cache with --size {size}"
             )
         if index in self._bad:

@@ -35,15 +35,16 @@ class Journal:
     """A file of JSON lines: what the cache is to be, then a line per finished chunk. Each is safe on disk before the
     next begins.
 
-    finished: the chunks that the file tells of, with their checksums. DataError when it is about another cache.
+    finished: the chunks that the file tells of, with their checksums. DataError when it is about another cache; why:
+    what may have made it another, for the message.
     """
 
-    def __init__(self, path: Path, manifest: Manifest):
+    def __init__(self, path: Path, manifest: Manifest, why: str = ""):
         lines = read_file(path).split(b"\n")[:-1] if path.exists() else []  # an unfinished last line counts as none
         if lines:
             found = Manifest.from_json(lines[0].decode(errors="replace"), path)
             if found != manifest:
-                raise DataError(f"{path.parent}: another cache was begun there: {found.differences(manifest)}")
+                raise DataError(f"{path.parent}: another cache was begun there: {found.differences(manifest)}{why}")
         self.finished: dict[Chunk, Checksums] = {}
         for line in lines[1:]:
             try:

@@ -125,7 +125,7 @@ class _Writer:
         self, dataset: Dataset, out: Path, manifest: Manifest, max_bad: float, report: Callable[[str], None]
     ):
         self._splits = dict(zip(SPLITS, (dataset.train, dataset.val), strict=True))
-        self._out, self._manifest, self._report = out, manifest, report
+        self._out, self._manifest, self._report, self._why_other = out, manifest, report, dataset.why_other()
 
         def tell(name: str, reason: str) -> None:
             report(f"bad image: {name}: {reason}")  # as BadImages says them, fit to be shown
@@ -133,7 +133,7 @@ class _Writer:
         self._bad = {name: BadImages(split, max_bad, tell) for name, split in self._splits.items()}
 
     def write(self, workers: int, images_per_chunk: int, progress: Callable[[int, int], None] | None) -> None:
-        with Journal(self._out / JOURNAL, self._manifest) as journal:
+        with Journal(self._out / JOURNAL, self._manifest, self._why_other) as journal:
             self._check_space()
             self._make_files(begun=bool(journal.finished))
             sync(self._out)
