@@ -68,6 +68,18 @@ def test_names_of_labels(tmp_path):
     assert opened(tmp_path, IMAGES, [0, 1, 2], {"huggingface": text}).classes == ("a", "\ud800", "c\x1b[2J")
 
 
+@pytest.mark.parametrize("field", ["bytes", "path"])
+def test_a_short_file_that_repeats_a_long_value(tmp_path, field):
+    """As much as it says would be 100 MB of one image of 100 kB, or as many paths."""
+    long = {"bytes": bytes(10**5)} if field == "bytes" else {"path": "x" * 10**5}
+    value = {"bytes": b"\xff\xd8\xff", "path": "x"} | long
+    images = pa.array([value], pa.struct([("bytes", pa.binary()), ("path", pa.string())])).take(pa.array([0] * 1000))
+    before = pa.total_allocated_bytes()
+    with raises(f"-00001.parquet: expected 16 times its size or less in image.{field}, found more"):
+        opened(tmp_path, images).train.load(7, 8)
+    assert pa.total_allocated_bytes() - before < 20 << 20
+
+
 def test_more_rows_than_bytes(tmp_path):
     with raises("-00001.parquet: expected an image in each of 100000 rows, found", "bytes in all"):
         opened(tmp_path, IMAGES.take(pa.array([0] * 100_000)))

@@ -8,7 +8,7 @@ import os
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from tinynet.data.reading import open_file, parse_json
 
 EXPECTED = "the columns image (a struct of bytes, binary, and path, text) and label (an integer)"
 LONGEST_PATH = 4096  # characters of an image.path
+BATCH = 64  # rows that are read at a time
+MOST_TIMES = 16  # what a file holds, unpacked, is at most so many times its size; images hardly shrink
 
 
 class ParquetStore:
@@ -47,8 +49,7 @@ class ParquetStore:
         if getattr(self._last, "group", None) != group:
             file, number, _ = self._groups[group].tolist()
             with _opened(self._files[file]) as parquet:
-                table = parquet.read_row_group(number, columns=["image.bytes"], use_threads=False)
-                images = table["image"].combine_chunks().field("bytes")
+                images = [image for batch in _batches(self._files[file], parquet, "bytes", [number]) for image in batch]
             if len(images) != self._rows(group):
                 raise DataError(f"{self._files[file]}: row group {number} has not the rows that the file says")
             self._last.group, self._last.images = group, images
@@ -150,15 +151,28 @@ def _is_text(kind) -> bool:
     return any(test(kind) for test in (types.is_string, types.is_large_string, types.is_null))
 
 
+def _batches(file: str | Path, parquet, field: str, row_groups: Sequence[int] | None = None) -> Iterator:
+    """A field of the column image, some rows at a time; DataError as soon as a short file's rows are long: one value
+    may stand for any number of rows.
+    """
+    left = MOST_TIMES * os.stat(file).st_size
+    groups = range(parquet.num_row_groups) if row_groups is None else row_groups
+    for batch in parquet.iter_batches(BATCH, groups, [f"image.{field}"], use_threads=False):
+        values = batch.column("image").field(field)
+        left -= values.nbytes
+        if left < 0:
+            raise DataError(f"{file}: expected {MOST_TIMES} times its size or less in image.{field}, found more")
+        yield values
+
+
 def _labels_and_paths(file: Path, parquet) -> tuple[np.ndarray, list[str | None]]:
     """Of all rows of one file: labels int64 (rows,), and image.path where there is one."""
     with_path = "path" in [field.name for field in parquet.schema_arrow.field("image").type]
-    table = parquet.read(columns=["label", *(["image.path"] if with_path else [])], use_threads=False)
-    labels = table["label"]
+    labels = parquet.read(columns=["label"], use_threads=False)["label"]
     if labels.null_count:
         raise DataError(f"{file}: {labels.null_count} rows have no label")
-    paths = table["image"].combine_chunks().field("path").to_pylist() if with_path else [None] * len(table)
-    return labels.cast("int64").to_numpy(), paths  # an unsigned label beyond int64 is an error
+    paths = [path for batch in _batches(file, parquet, "path") for path in batch.to_pylist()] if with_path else []
+    return labels.cast("int64").to_numpy(), paths or [None] * len(labels)  # a label beyond int64 is an error
 
 
 def _label_names(parquet) -> tuple[str, ...] | None:
