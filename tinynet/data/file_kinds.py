@@ -19,7 +19,7 @@ SYSTEM_NAMES = {
 # What people keep beside images. Any other file that is left out may have been meant as one, and is told of.
 COMPANIONS = (
     ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".pdf", ".cls", ".mat", ".py",
-    ".db", ".ini", ".log", ".npy", ".npz",
+    ".db", ".ini", ".log", ".npy", ".npz", ".sh", ".bat", ".ipynb", ".m",
 )  # fmt: skip
 
 

@@ -171,8 +171,12 @@ def _labels_and_paths(file: Path, parquet) -> tuple[np.ndarray, list[str | None]
     labels = parquet.read(columns=["label"], use_threads=False)["label"]
     if labels.null_count:
         raise DataError(f"{file}: {labels.null_count} rows have no label")
-    paths = [path for batch in _batches(file, parquet, "path") for path in batch.to_pylist()] if with_path else []
-    return labels.cast("int64").to_numpy(), paths or [None] * len(labels)  # a label beyond int64 is an error
+    paths = [None] * len(labels)
+    if with_path:
+        paths = [path for batch in _batches(file, parquet, "path") for path in batch.to_pylist()]
+    if len(paths) != len(labels):
+        raise DataError(f"{file}: {len(labels)} rows have a label, {len(paths)} a path")
+    return labels.cast("int64").to_numpy(), paths  # a label beyond int64 is an error
 
 
 def _label_names(parquet) -> tuple[str, ...] | None:
