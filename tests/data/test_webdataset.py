@@ -40,6 +40,13 @@ def test_a_key_of_a_webdataset_has_one_image(tmp_path):
     assert data.train.labels.tolist() == [0, 1]
 
 
+def test_an_archive_with_an_endless_number(tmp_path):
+    for split, number in (("train", 0), ("train", 10**20), ("val", 10**20)):
+        write(tmp_path / f"x-{split}-{number}.tar", tar_bytes({"a.jpg": image_bytes("one"), "a.cls": b"0"}))
+    with raises("x-train-100000000000000000000.tar those of 99999999999999999999 numbers are missing: 1, 2, 3, "):
+        open_dataset(tmp_path)
+
+
 def test_labels_of_a_webdataset_that_cannot_be(tmp_path):
     one = image_bytes("one")
     write(tmp_path / "x-val-0.tar", tar_bytes({"a.jpg": one, "a.cls": b"0"}))

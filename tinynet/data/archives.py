@@ -5,7 +5,7 @@ Where each image lies in its archive is found once and kept; that is in archive_
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import ALL_SUFFIXES
 from tinynet.data.folders import is_class_archive, labels_of_groups, left_out_notes
 from tinynet.data.integer_labels import check_integer_labels, classes_of_integer_labels
-from tinynet.data.names import encoded, shortened
+from tinynet.data.names import encoded
 from tinynet.data.preprocessing import check_size
 from tinynet.data.reading import open_file
 from tinynet.data.validation_labels import folder_and_parents, validation_labels
@@ -130,11 +130,12 @@ def _refuse_gaps(archives: Sequence[Path]) -> None:
     """imagenet1k-train-0002.tar after -0000.tar: a download that is not complete would be a smaller data set."""
     ends = [re.search(r"(\d+)$", archive.stem) for archive in archives]
     numbers = {int(end[1]) for end in ends if end}
-    missing = sorted(set(range(min(numbers, default=0), max(numbers, default=0))) - numbers)
-    if missing:
+    between = range(min(numbers, default=0), max(numbers, default=-1) + 1)  # of any length, by a name of 20 digits
+    if len(numbers) < between.stop - between.start:
+        missing = list(islice((str(number) for number in between if number not in numbers), 8))
         raise DataError(
             f"{archives[0].parent}: {len(archives)} archives, and between {archives[0].name} and {archives[-1].name} "
-            f"those of these numbers are missing: {shortened([str(number) for number in missing])}"
+            f"those of {between.stop - between.start - len(numbers)} numbers are missing: {', '.join(missing)}, ..."
         )
 
 
