@@ -8,7 +8,6 @@ Everything that a run makes is in its --output-dir. Ctrl-C or SIGTERM save and l
 
 import argparse
 import math
-import os
 import sys
 import time
 import warnings
@@ -18,7 +17,7 @@ from pathlib import Path
 import tinynet
 from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models, parallel, plots
 from tinynet.data import DataError, Loader, Prepare, measure, open_dataset, view_count
-from tinynet.data.synthetic import make_dataset
+from tinynet.data.synthetic import drawn_folder, make_dataset
 from tinynet.interchange.weights import whole_parameters
 from tinynet.training import (
     Counter,
@@ -145,8 +144,11 @@ def complete(args: argparse.Namespace, checkpoint) -> dict:
 
 def open_data(path: str | None):
     if path:
-        return open_dataset(path, Counter("listing"))
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinynet" / "synthetic"
+        data = open_dataset(path, Counter("listing"))
+        for note in data.notes:
+            print(f"warning: {note}", file=sys.stderr)
+        return data
+    cache = drawn_folder()
     print(f"No --data given: using a SYNTHETIC data set, drawn by this program, in {cache}", flush=True)
     return open_dataset(make_dataset(cache, progress=Counter("drawing")))
 

@@ -102,7 +102,7 @@ def test_errors_show_names_and_contents_escaped():
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name here")
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "image.jpg")
-    with pytest.raises(DataError, match=r"image\.jpg: cannot be read: it is neither a file nor a folder"):
+    with pytest.raises(DataError, match=r"image\.jpg: expected a file, found a pipe, a socket or a device"):
         decode(tmp_path / "image.jpg", SIZE)
 
 

@@ -7,6 +7,7 @@ import tarfile
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from disk import image_bytes, tar_bytes, write
 
 from tinynet.data import DataError, archive_index
@@ -79,6 +80,92 @@ def test_a_damaged_index_is_made_again(tmp_path, cache, damage):
     assert found(path, index_archives([path])) == FILES and len(kept.read_bytes()) == len(whole)
 
 
+def test_no_flipped_bit_of_an_index_is_overlooked(tmp_path, cache, monkeypatch):
+    path = write(tmp_path / "a.tar", tar_bytes(FILES))
+    index_archives([path])
+    (kept,) = cache.iterdir()
+    whole = kept.read_bytes()
+    stamps = np.array([(path.stat().st_size, path.stat().st_mtime_ns)], np.int64)
+    assert list(archive_index._load(kept, stamps).names) == list(FILES)
+    for position in range(0, len(whole), 3):
+        kept.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
+        assert archive_index._load(kept, stamps) is None
+    for length in range(0, len(whole), 100):
+        kept.write_bytes(whole[:length])
+        assert archive_index._load(kept, stamps) is None
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("archive", np.array([0, 0, 1], np.int32)), ("archive", np.array([0, 0, -1], np.int32)),
+        ("offset", np.array([512, 1536, 1 << 40])), ("offset", np.array([512, 1536, -1])),
+        ("size", np.array([3, 3, 1 << 62])), ("size", np.array([3, 3, -3])), ("size", np.array([3.0, 3, 3])),
+        ("label", np.array([-1, -1, -2])), ("label", np.array([-1, -1])), ("starts", np.array([0, 4, 2, 9])),
+        ("starts", np.array([0, 4, 8, 1 << 40])), ("starts", np.array([-1, 4, 8, 9])), ("starts", np.array([0, 9])),
+        ("text", np.zeros(3, np.int64)), ("stamps", np.zeros((1, 2), np.int64)), ("more", np.zeros(3)),
+    ],
+)  # fmt: skip
+def test_an_index_with_columns_that_cannot_be_is_made_again(tmp_path, cache, monkeypatch, column, value):
+    """Its checksum is right."""
+    path = write(tmp_path / "a.tar", tar_bytes(FILES))
+    save = safetensors.numpy.save
+    monkeypatch.setattr(archive_index.safetensors.numpy, "save", lambda columns: save(columns | {column: value}))
+    index_archives([path])
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parents[1]))
+    assert found(path, index_archives([path])) == FILES
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes among the files here")
+def test_pipes_in_place_of_files(tmp_path, cache):
+    path = write(tmp_path / "a.tar", tar_bytes(FILES))
+    index_archives([path])
+    (kept,) = cache.iterdir()
+    kept.unlink()
+    os.mkfifo(kept)
+    assert found(path, index_archives([path])) == FILES and kept.is_file()
+    os.mkfifo(tmp_path / "b.tar")
+    with raises("b.tar: expected a file, found a pipe"):
+        index_archives([tmp_path / "b.tar"])
+
+
+def test_without_a_home_nothing_is_kept(tmp_path, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pathlib.Path.home", homeless)
+    path = write(tmp_path / "a.tar", tar_bytes(FILES))
+    assert found(path, index_archives([path])) == FILES and os.listdir(tmp_path) == ["a.tar"]
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name in ("a.jfif", "b.JPE", "c.webp", "d.WEBP", "e.bmp", "f.txt", "g", "@eaDir/h.jpg", "__MACOSX/._i.jpg",
+                     "deep/.hidden/j.jpg", "./k.jpg", "../l.jpg"):  # fmt: skip
+            archive.addfile(tarfile.TarInfo(name))
+        link = tarfile.TarInfo("m.jpg")
+        link.type, link.linkname = tarfile.LNKTYPE, "k.jpg"
+        archive.addfile(link)
+    path = write(tmp_path / "a.tar", file.getvalue())
+    for _ in range(2):  # made, and kept
+        index = index_archives([path])
+        assert list(index.names) == ["a.jfif", "b.JPE", "k.jpg", "../l.jpg"]
+        assert index.others == {".webp": 2, ".bmp": 1, "without a suffix": 1, "links": 1}
+
+
+def test_labels_that_are_none(tmp_path):
+    for content in (b"cat", b"1.0", b"1_0", b"9" * 19, b"5" + b" " * 600, b"", b"\xd9\xa1"):
+        with raises("a.tar/a.cls: expected an integer label, found b'"):
+            index_archives([write(tmp_path / "a.tar", tar_bytes({"a.cls": content}))])
+    with raises("a.tar/a.cls: expected a label from 0, found -1"):
+        index_archives([write(tmp_path / "a.tar", tar_bytes({"a.cls": b"-1"}))])
+    with raises("a.tar: several .cls files have the key x/img, what comes before a name's first dot"):
+        index_archives([write(tmp_path / "a.tar", tar_bytes({"x/img.0.cls": b"1", "x/img.1.cls": b"1"}))])
+
+
 def test_a_cache_folder_that_cannot_be_written_only_costs_time(tmp_path, cache, monkeypatch):
     path = write(tmp_path / "a.tar", tar_bytes(FILES))
     write(tmp_path / "file", "")
@@ -89,7 +176,7 @@ def test_a_cache_folder_that_cannot_be_written_only_costs_time(tmp_path, cache, 
     def full(*arguments, **arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archive_index.np, "savez", full)
+    monkeypatch.setattr(archive_index.os, "replace", full)
     assert found(path, index_archives([path])) == FILES and list(cache.iterdir()) == []
 
 

@@ -1,5 +1,6 @@
 """The prepared cache as training sees it: the folder's batches and statistics, and no damage that passes in silence."""
 
+import io
 import json
 import pickle
 import re
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tinynet.data import DataError, Loader, make_dataset, measure, open_dataset
+from tinynet.data.cache import npy_header
 from tinynet.data.cache_writer import write_cache
 
 SIZE, CROP = 24, 19
@@ -161,20 +163,45 @@ def test_a_bit_flipped_later_is_noticed_too(cache):
         split.load(3, SIZE)
 
 
-def test_a_flipped_bit_in_labels_or_checksums(cache):
+def made_earlier(cache, **changes):
+    """As tinynet 0.1 left it: without a checksum and digests."""
+    found = json.loads((cache / "cache.json").read_text())
+    found = {name: value for name, value in found.items() if name not in ("checksum", "digests")} | changes
+    (cache / "cache.json").write_text(json.dumps(found))
+    return cache
+
+
+def test_a_cache_from_before_there_were_checksums_is_read(cache, written):
+    data = open_dataset(made_earlier(cache))
+    assert data.notes == () and data.fingerprint == open_dataset(written).fingerprint
+    np.testing.assert_array_equal(data.train.load(3, SIZE), open_dataset(written).train.load(3, SIZE))
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_flipped_bit_in_labels_or_checksums(cache, earlier):
     with np.load(cache / "train.npz") as index:
         labels, checksums = index["labels"].tobytes(), index["checksums"].tobytes()
-    content = (cache / "train.npz").read_bytes()
-    for array in (labels, checksums):
-        position = content.index(array)
-        flip(cache / "train.npz", position + 11)
-        with raises("train.npz: not readable as a part of a prepared cache: Bad CRC-32"):
-            open_dataset(cache)
-        flip(cache / "train.npz", position + 11)
     mean = open_dataset(cache).statistics.mean_image.tobytes()
-    flip(cache / "statistics.npz", (cache / "statistics.npz").read_bytes().index(mean) + 11)
-    with raises("statistics.npz: not readable as a part of a prepared cache: Bad CRC-32"):
-        open_dataset(cache)
+    if earlier:
+        made_earlier(cache)
+    found = "not readable as a part of a prepared cache: Bad CRC-32" if earlier else "damaged, its checksum is not the"
+    for name, array in (("train", labels), ("train", checksums), ("statistics", mean)):
+        path = cache / f"{name}.npz"
+        position = path.read_bytes().index(array) + 11
+        flip(path, position)
+        with raises(f"{path}: {found}"):
+            open_dataset(cache)
+        flip(path, position)
+    open_dataset(cache)
+
+
+def test_what_npy_header_writes_is_numpys(tmp_path):
+    for shape in ((1, 1), (44, 24), (65536, 256), (10**6, 10**4)):
+        images, size = shape
+        file = io.BytesIO()
+        written = {"descr": "|u1", "fortran_order": False, "shape": (images, size, size, 3)}
+        np.lib.format.write_array_header_1_0(file, written)
+        assert npy_header(images, size) == file.getvalue()
 
 
 def test_truncated_missing_and_other_files(cache, written):
@@ -185,7 +212,7 @@ def test_truncated_missing_and_other_files(cache, written):
         with raises(f"{path}: expected"):
             open_dataset(cache)
     np.save(path, np.zeros((12, SIZE, SIZE, 3), np.float32))
-    with raises(f"{path}: expected uint8 of the shape (12, 24, 24, 3), found float32"):
+    with raises(f"{path}: expected the header of a NumPy file, uint8 (12, 24, 24, 3), found another"):
         open_dataset(cache)
     path.write_bytes(content)
     for name in sorted(path.name for path in written.iterdir() if path.name != "cache.json"):
@@ -197,6 +224,7 @@ def test_truncated_missing_and_other_files(cache, written):
             open_dataset(cache)
         (cache / "aside").rename(cache / name)
     open_dataset(cache)
+    made_earlier(cache)
     (cache / "bad.jsonl").write_text("")
     with raises("bad.jsonl: expected {'train': 2, 'val': 1} images, found {'train': 0, 'val': 0}"):
         open_dataset(cache)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tinynet.data import DataError, cache_writer, make_dataset, open_dataset
+from tinynet.data.cache import read_manifest
 from tinynet.data.cache_writer import write_cache
 from tinynet.files import LockedError
 
@@ -288,9 +289,9 @@ def test_another_cache_is_never_written_over(folder, expected, tmp_path, finishe
     for name, content in expected.items():
         (out / name).write_bytes(content)
     if not finished:
-        (out / "cache.json").rename(out / "journal.jsonl")
-        manifest = json.loads((out / "journal.jsonl").read_text()) | {"bad": None}
-        (out / "journal.jsonl").write_text(json.dumps(manifest) + "\n")
+        manifest = replace(read_manifest(out), bad=None, digests=None)
+        (out / "journal.jsonl").write_text(manifest.to_json() + "\n")
+        (out / "cache.json").unlink()
     before = contents(out)
     shutil.copytree(folder, other)
     with raises(f"source {folder}, not {other}; other contents"):
@@ -346,9 +347,11 @@ def test_a_damaged_journal_and_a_missing_file_of_pixels(folder, tmp_path):
             write(folder, command.out)
 
 
-@pytest.mark.parametrize("wrong", [{"size": 0}, {"workers": 0}, {"images_per_chunk": 0}, {"images_per_file": 41}])
+@pytest.mark.parametrize(
+    "wrong", [{"size": 0}, {"size": 10001}, {"workers": 0}, {"images_per_chunk": 0}, {"images_per_file": 41}]
+)
 def test_wrong_options(folder, tmp_path, wrong):
-    with pytest.raises(ValueError, match=r"expected size >= 1 and workers >= 1|chunks of . images do not fill files"):
+    with pytest.raises(ValueError, match=r"expected size from 1 to 10000 and workers|chunks of . images do not fill"):
         write(folder, tmp_path / "out", **wrong)
     with pytest.raises(ValueError, match="max_bad: expected a share"):
         write(folder, tmp_path / "out", max_bad=2)

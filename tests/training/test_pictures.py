@@ -82,7 +82,8 @@ def test_names_are_drawn_and_shown_whatever_they_hold(run, tmp_path, monkeypatch
     assert all(line.isprintable() for line in printed)
     with pytest.raises(SystemExit) as stopped:
         command(monkeypatch, folder, "--data", folder)
-    assert str(stopped.value).startswith(f"error: {shown}: ") and str(stopped.value).isprintable()
+    assert str(stopped.value).startswith(f"error: {shown}: ")
+    assert all(line.isprintable() for line in str(stopped.value).split("\n"))
 
 
 def test_a_damaged_log_gives_the_epochs_that_are_whole(finished, drawn):

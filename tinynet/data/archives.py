@@ -4,18 +4,21 @@ Where each image lies in its archive is found once and kept; that is in archive_
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
 
-from tinynet.data.archive_index import ArchiveIndex, index_archives
+from tinynet.data.archive_index import ArchiveIndex, index_archives, sample_key
 from tinynet.data.dataset import ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
-from tinynet.data.folders import labels_of_groups
+from tinynet.data.file_kinds import ALL_SUFFIXES
+from tinynet.data.folders import is_class_archive, labels_of_groups, left_out_notes
 from tinynet.data.integer_labels import check_integer_labels, classes_of_integer_labels
-from tinynet.data.names import shortened
+from tinynet.data.names import encoded
 from tinynet.data.preprocessing import check_size
+from tinynet.data.reading import open_file
 from tinynet.data.validation_labels import folder_and_parents, validation_labels
 
 
@@ -33,7 +36,7 @@ class ArchiveStore:
     def read(self, position: int) -> bytes:
         index, size = self._index, int(self._index.size[position])
         check_size(size, self.name(position))
-        with open(self._archives[index.archive[position]], "rb", buffering=0) as file:
+        with open_file(self._archives[index.archive[position]]) as file:
             file.seek(int(index.offset[position]))
             content = file.read(size)
         if len(content) < size:
@@ -63,7 +66,7 @@ def nested_archive_split(
             f"{archive}: expected an archive of archives, one per class (n01440764.tar, ...), found "
             f"{np.count_nonzero(group == seen.get(''))} images outside of such"
         )
-    found = sorted(seen)
+    found = sorted(seen, key=encoded)
     positions = {name: position for position, name in enumerate(found)}
     group = np.array([positions[name] for name in seen])[group]
     return _split_of_groups([archive], index, found, group, classes)
@@ -75,15 +78,15 @@ def flat_archive_split(
     """Images of ILSVRC2012_img_val.tar; validation_labels finds their labels."""
     index = index_archives([archive], progress)
     if not len(index.names):
-        raise DataError(f"{archive}: expected images (.jpeg, .jpg, .png), found none")
+        raise DataError(f"{archive}: expected images ({ALL_SUFFIXES}), found none")
     labels = validation_labels(str(archive), index.names, classes, folder_and_parents(archive.parent))
-    return ImageSplit(ArchiveStore([archive], index), labels, classes, _file_names(index))
+    return _split([archive], index, labels, classes)
 
 
 def webdataset_split(
     archives: Sequence[Path], classes: tuple[str, ...] | None = None, progress: ProgressCallback | None = None
 ) -> ImageSplit:
-    """Images of webdataset's shards: key.jpg with its label in key.cls, an integer."""
+    """Images of webdataset's shards: key.jpg with its label in key.cls, an integer. A key has one image in all."""
     _refuse_gaps(archives)
     index, where = index_archives(archives, progress), str(archives[0].parent)
     unlabelled = np.flatnonzero(index.label < 0)
@@ -93,22 +96,46 @@ def webdataset_split(
             f"{where}: {len(unlabelled)} of {len(index.label)} images of {len(archives)} archives have no .cls file "
             f"with a label beside them: {', '.join(store.name(position) for position in unlabelled[:4].tolist())}"
         )
+    _refuse_shared_keys(where, index)
     if classes is None:
         classes = classes_of_integer_labels(where, index.label, index.names, None)
     else:
         check_integer_labels(where, index.label, index.names, classes)
-    return ImageSplit(ArchiveStore(archives, index), index.label, classes, _file_names(index))
+    return _split(archives, index, index.label, classes)
+
+
+def _refuse_shared_keys(where: str, index: ArchiveIndex) -> None:
+    """DataError for images that a .cls could not tell apart: img.0.jpg and img.1.jpg both have the key img."""
+    if shared := next(shared_keys(index.names), None):
+        one, other = [name for name in index.names if sample_key(name) == shared][:2]
+        raise DataError(
+            f"{where}: several images have the key {shared}, what comes before a name's first dot, and so one .cls: "
+            f"{one} and {other}; rename them, such as {one.replace('.', '_', one.rpartition('/')[2].count('.') - 1)}"
+        )
+
+
+def shared_keys(names: Iterable[str]) -> Iterator[str]:
+    """The keys that several of webdataset's images have."""
+    return (one for one, other in pairwise(sorted(map(sample_key, names))) if one == other)
+
+
+def in_shard(name: str) -> bool:
+    """Whether an image of this full name is in a webdataset's archive, by the archive's name."""
+    archive, inside, _ = name.partition(".tar/")
+    file_name = archive.rsplit("/", 1)[-1] + ".tar"
+    return bool(inside) and not file_name.startswith("ILSVRC2012_") and not is_class_archive(file_name)
 
 
 def _refuse_gaps(archives: Sequence[Path]) -> None:
     """imagenet1k-train-0002.tar after -0000.tar: a download that is not complete would be a smaller data set."""
     ends = [re.search(r"(\d+)$", archive.stem) for archive in archives]
     numbers = {int(end[1]) for end in ends if end}
-    missing = sorted(set(range(min(numbers, default=0), max(numbers, default=0))) - numbers)
-    if missing:
+    between = range(min(numbers, default=0), max(numbers, default=-1) + 1)  # of any length, by a name of 20 digits
+    if len(numbers) < between.stop - between.start:
+        missing = list(islice((str(number) for number in between if number not in numbers), 8))
         raise DataError(
             f"{archives[0].parent}: {len(archives)} archives, and between {archives[0].name} and {archives[-1].name} "
-            f"those of these numbers are missing: {shortened([str(number) for number in missing])}"
+            f"those of {between.stop - between.start - len(numbers)} numbers are missing: {', '.join(missing)}, ..."
         )
 
 
@@ -119,9 +146,16 @@ def _split_of_groups(
     classes = tuple(found) if classes is None else classes
     counts = np.bincount(group, minlength=len(found))
     labels = np.empty(len(group), np.int64)
-    labels[np.argsort(group, kind="stable")] = labels_of_groups(archives[0].parent, found, counts.tolist(), classes)
-    return ImageSplit(ArchiveStore(archives, index), labels, classes, _file_names(index))
+    told = labels_of_groups(archives[0].parent, found, counts.tolist(), classes, index.others)
+    labels[np.argsort(group, kind="stable")] = told
+    return _split(archives, index, labels, classes)
 
 
-def _file_names(index: ArchiveIndex) -> Iterator[str]:
-    return (name.rsplit("/", 1)[-1] for name in index.names)
+def _split(
+    archives: Sequence[Path], index: ArchiveIndex, labels: np.ndarray, classes: tuple[str, ...]
+) -> ImageSplit:
+    where = archives[0] if len(archives) == 1 else archives[0].parent
+    file_names = (name.rsplit("/", 1)[-1] for name in index.names)
+    return ImageSplit(
+        ArchiveStore(archives, index), labels, classes, file_names, left_out_notes(where, index.others)
+    )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from tinynet.data.dataset import Split
 from tinynet.data.errors import DataError
+from tinynet.files import shown
 
 NAMED = 5  # how many of the bad images the final error names
 
@@ -37,7 +38,7 @@ class BadImages:
         """Counts image `index`, with the message of its DataError; one that was counted before counts no more."""
         if index in self.reasons:
             return
-        name = self._split.name(index)
+        name = shown(self._split.name(index))
         self.reasons[index] = reason.removeprefix(f"{name}: ")
         self._report(name, self.reasons[index])
         if len(self.reasons) / len(self._split) > self._max_bad:  # a quotient: 29 of 100 are not more than 0.29

@@ -16,12 +16,15 @@ import numpy as np
 from tinynet.data.bad_images import BadImages
 from tinynet.data.cache import (
     BAD,
+    CHECKED,
     JOURNAL,
+    LARGEST,
     MANIFEST,
     SPLITS,
     STATISTICS,
     Manifest,
     describe,
+    digest_of,
     npy_header,
     pixel_offset,
     read_manifest,
@@ -33,7 +36,7 @@ from tinynet.data.errors import DataError
 from tinynet.data.layouts import open_dataset
 from tinynet.data.names import encoded
 from tinynet.data.statistics import Sums
-from tinynet.files import LOCK, Lock, sync
+from tinynet.files import LOCK, Lock, shown, sync
 
 SUMS = "sums.safetensors"
 KEPT = "What is finished is kept: the same command goes on from there"
@@ -59,30 +62,32 @@ def write_cache(
     included; `opening` is `open_dataset`'s progress. DataError for another cache or other files at `out`, a disk too
     small, or when more than the share `max_bad` of a split's images are bad.
     """
-    if min(size, workers) < 1:
-        raise ValueError(f"write_cache: expected size >= 1 and workers >= 1, got {size} and {workers}")
+    if min(size, workers) < 1 or size > LARGEST:
+        raise ValueError(f"write_cache: expected size from 1 to {LARGEST} and workers >= 1, got {size} and {workers}")
     if images_per_chunk < 1 or images_per_file % images_per_chunk:
         raise ValueError(f"write_cache: chunks of {images_per_chunk} images do not fill files of {images_per_file}")
     out = Path(out)
     source = os.path.abspath(os.path.expanduser(data))
     dataset = open_dataset(source, opening)
+    for note in dataset.notes:
+        report(f"warning: {note}")
     manifest = describe(dataset, source, size, images_per_file)
-    if _is_complete(out, manifest, report):
+    if _is_complete(out, manifest, dataset, report):
         return
     with _locked(out), _explained(out):
-        if not _is_complete(out, manifest, report):
+        if not _is_complete(out, manifest, dataset, report):
             _Writer(dataset, out, manifest, max_bad, report).write(workers, images_per_chunk, progress)
 
 
-def _is_complete(out: Path, manifest: Manifest, report: Callable[[str], None]) -> bool:
+def _is_complete(out: Path, manifest: Manifest, dataset: Dataset, report: Callable[[str], None]) -> bool:
     """Whether the cache is there already; DataError when it is another one."""
     found = read_manifest(out)
     if found is None:
         return False
     if differences := found.differences(manifest):
-        raise DataError(f"{out}: another prepared cache is there: {differences}")
+        raise DataError(f"{out}: another prepared cache is there: {differences}{dataset.why_other()}")
     _remove_leftovers(out)
-    report(f"{out} is complete: nothing to do")
+    report(f"{shown(out)} is complete: nothing to do")
     return True
 
 
@@ -120,15 +125,15 @@ class _Writer:
         self, dataset: Dataset, out: Path, manifest: Manifest, max_bad: float, report: Callable[[str], None]
     ):
         self._splits = dict(zip(SPLITS, (dataset.train, dataset.val), strict=True))
-        self._out, self._manifest, self._report = out, manifest, report
+        self._out, self._manifest, self._report, self._why_other = out, manifest, report, dataset.why_other()
 
         def tell(name: str, reason: str) -> None:
-            report(f"bad image: {name}: {reason}")
+            report(f"bad image: {name}: {reason}")  # as BadImages says them, fit to be shown
 
         self._bad = {name: BadImages(split, max_bad, tell) for name, split in self._splits.items()}
 
     def write(self, workers: int, images_per_chunk: int, progress: Callable[[int, int], None] | None) -> None:
-        with Journal(self._out / JOURNAL, self._manifest) as journal:
+        with Journal(self._out / JOURNAL, self._manifest, self._why_other) as journal:
             self._check_space()
             self._make_files(begun=bool(journal.finished))
             sync(self._out)
@@ -152,7 +157,7 @@ class _Writer:
         there = sum(path.stat().st_blocks * 512 for path in paths if path.exists())
         needed = max(0, sum(self._manifest.images.values()) * self._manifest.size**2 * 3 - there)
         free = shutil.disk_usage(self._out).free
-        line = f"{self._out} needs {needed / 1e9:.2f} GB more, {free / 1e9:.2f} GB are free"
+        line = f"{shown(self._out)} needs {needed / 1e9:.2f} GB more, {free / 1e9:.2f} GB are free"
         if needed > free:
             raise DataError(line)
         self._report(line)
@@ -167,8 +172,9 @@ class _Writer:
                 except DataError as error:
                     raise DataError(f"{error}; remove {self._out} and begin again") from error
                 continue
-            with open(path, "wb") as file:
-                np.lib.format.write_array_header_1_0(file, npy_header(images, size))
+            path.unlink(missing_ok=True)  # a link there would lead elsewhere
+            with open(path, "xb") as file:
+                file.write(npy_header(images, size))
                 file.truncate(file.tell() + images * size * size * 3)
 
     def _finish(
@@ -204,7 +210,9 @@ class _Writer:
 
     def _commit(self, checksums: dict[str, np.ndarray], sums: Sums) -> None:
         """Writes what is small, and last of all the manifest, by a rename: from then on the cache is whole."""
-        manifest = replace(self._manifest, bad={split: len(bad.reasons) for split, bad in self._bad.items()})
+        beside = self._out / f".{MANIFEST}.partial"
+        for path in (*(self._out / name for name in CHECKED), beside):
+            path.unlink(missing_ok=True)
         for name, split in self._splits.items():
             names = np.array([encoded(split.name(index)) for index in range(len(split))])
             np.savez(self._out / f"{name}.npz", labels=split.labels, checksums=checksums[name], names=names)
@@ -214,9 +222,11 @@ class _Writer:
                     record = {"split": split, "index": index, "name": self._splits[split].name(index), "reason": reason}
                     file.write(json.dumps(record) + "\n")
         np.savez(self._out / STATISTICS, **sums.statistics().to_arrays())
-        beside = self._out / f".{MANIFEST}.partial"
+        bad = {split: len(bad.reasons) for split, bad in self._bad.items()}
+        digests = {name: digest_of(self._out / name) for name in CHECKED}
+        manifest = replace(self._manifest, bad=bad, digests=digests)
         beside.write_text(manifest.to_json() + "\n", encoding="utf-8")
-        for name in (*(f"{split}.npz" for split in SPLITS), BAD, STATISTICS, beside.name, "."):
+        for name in (*CHECKED, beside.name, "."):
             sync(self._out / name)
         beside.replace(self._out / MANIFEST)
         sync(self._out)

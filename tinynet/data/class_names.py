@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from tinynet.data.reading import read_text
+
 WNID = re.compile(r"n\d{8}")
 
 
@@ -47,7 +49,7 @@ def _package():
 
 
 def _names_in(file: Path) -> dict[str, str]:
-    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = read_text(file).splitlines()
     synonyms = dict(line.strip().split(None, 1) for line in lines if len(line.split(None, 1)) == 2)
     first = {wnid: text.split(",")[0] for wnid, text in synonyms.items()}
     times = Counter(first.values())

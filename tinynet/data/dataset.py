@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from tinynet.data.errors import DataError
+from tinynet.data.file_kinds import LATER_SUFFIXES
 from tinynet.data.names import encoded
-from tinynet.data.preprocessing import decode
+from tinynet.data.preprocessing import decode_content
 
 if TYPE_CHECKING:
     from tinynet.data.statistics import Statistics
@@ -42,6 +43,7 @@ class Dataset:
 
     classes: what a label stands for, in the order of the labels (ImageNet's wnids, or folders' names). names: what
     reports call them, in the same order. statistics: of the whole training set, where they are known without measuring.
+    notes: a sentence each for what a user should know of it, such as files that were left out, fit for a terminal.
     """
 
     root: Path
@@ -50,6 +52,7 @@ class Dataset:
     classes: tuple[str, ...]
     names: tuple[str, ...]
     statistics: Statistics | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -63,6 +66,13 @@ class Dataset:
                 file_name = split.name(index).rsplit("/", 1)[-1].rsplit(".", 1)[0]
                 digest.update(encoded(file_name) + b"\n")
         return digest.hexdigest()
+
+    def why_other(self) -> str:
+        """What may have made these images others than those of a run or a cache from before; empty when nothing did."""
+        splits = (self.train, self.val)
+        later = sum(split.name(i).lower().endswith(LATER_SUFFIXES) for split in splits for i in range(len(split)))
+        suffixes = " or ".join(LATER_SUFFIXES)
+        return f" (among them {later} {suffixes}, which earlier versions left out)" if later else ""
 
 
 class Store(Protocol):
@@ -80,17 +90,25 @@ class ImageSplit:
 
     labels: one for each position of the store, a class's position in `classes`. file_names: of the same length; given,
     the images are sorted by label, then by file name, so that folders and archives of the same images make the same
-    split; otherwise they are in the store's order.
+    split; otherwise they are in the store's order. notes: what a user should know, a sentence each.
     """
 
     def __init__(
-        self, store: Store, labels: np.ndarray, classes: tuple[str, ...], file_names: Iterable[str] | None = None
+        self,
+        store: Store,
+        labels: np.ndarray,
+        classes: tuple[str, ...],
+        file_names: Iterable[str] | None = None,
+        notes: Iterable[str] = (),
     ):
         labels = np.asarray(labels, np.int64)
         order = np.arange(len(labels))
         if file_names is not None:
-            order = np.lexsort((np.array([encoded(name) for name in file_names]), labels))
+            names = [encoded(name) for name in file_names]  # no array, as wide everywhere as one name of 4 kB
+            order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
+            order = order[np.argsort(labels[order], kind="stable")]
         self.classes, self.labels, self.store, self._positions = classes, labels[order], store, order
+        self.notes = tuple(notes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -107,4 +125,4 @@ class ImageSplit:
             content = self.store.read(int(self._positions[index]))
         except OSError as error:
             raise DataError(f"{self.name(index)}: cannot be read: {error}") from error
-        return decode(content, size, self.name(index))
+        return decode_content(content, size, self.name(index))

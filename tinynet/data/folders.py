@@ -5,19 +5,22 @@ Which folders: that is known to layouts.py. Labels of images without class folde
 
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from tinynet.data.dataset import ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
-from tinynet.data.names import PackedNames, shortened
+from tinynet.data.file_kinds import ALL_SUFFIXES, SYSTEM_NAMES, count_other, hidden, names_image, told
+from tinynet.data.names import PackedNames, encoded, shortened
 from tinynet.data.preprocessing import read_file
 from tinynet.data.validation_labels import folder_and_parents, validation_labels
 
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
 STANDARD_NAME = re.compile(r"ILSVRC2012_val_\d{8}")
+MOST_COUNTED = 100_000  # files in sub-folders, which are left out anyway
 
 
 class FolderStore:
@@ -37,8 +40,9 @@ class FolderSplit(ImageSplit):
     """The images of one folder with a folder per class.
 
     `classes` are the class folders sorted by name, and a label is a class's position there; given `classes`
-    (those of the training set), every class folder must be among them. Hidden files and files that are no
-    JPEG or PNG by name are ignored.
+    (those of the training set), every class folder must be among them. Hidden files and folders and a system's own
+    (@eaDir) are ignored; files that are no JPEG or PNG by name, or lie anywhere but directly in a class's folder, are
+    left out, and `notes` tell of them.
     """
 
     def __init__(
@@ -51,34 +55,52 @@ class FolderSplit(ImageSplit):
             raise DataError(f"{folder}: looked for a folder per class, found {listing(folder)}")
         _refuse_half_sorted(folder, found, [entry.name for entry in inside])
         counts: list[int] = []
+        others, deeper = Counter(), Counter()
 
         def paths():
             for done, name in enumerate(found, start=1):
-                images = [f"{name}/{entry.name}" for entry in entries(folder / name) if is_image(entry)]
+                files = entries(folder / name)
+                images = [f"{name}/{entry.name}" for entry in files if is_image(entry)]
                 counts.append(len(images))
                 yield from images
+                if len(images) < len(files):
+                    _count_left_out(files, others, deeper)
                 if progress:
                     progress(done, len(found))
 
         store = FolderStore(folder, PackedNames(paths()))
         classes = tuple(found) if classes is None else classes
-        super().__init__(store, labels_of_groups(folder, found, counts, classes), classes)  # sorted as they were found
+        labels = labels_of_groups(folder, found, counts, classes, others + deeper)
+        notes = [
+            *left_out_notes(folder, others),
+            *left_out_notes(folder, deeper, "in folders inside the class folders"),
+            *left_out_notes(folder, _loose(inside), "beside the class folders"),
+        ]
+        if systems := [name for name in sorted(os.listdir(folder)) if name.lower() in SYSTEM_NAMES]:
+            notes.append(f"{folder}: {shortened(systems)} is the system's own, and no class")
+        super().__init__(store, labels, classes, notes=notes)  # sorted as they were found
 
 
 def flat_folder_split(folder: Path, classes: tuple[str, ...], progress: ProgressCallback | None = None) -> ImageSplit:
     """The validation images of one folder without class folders; validation_labels finds their labels."""
-    names = PackedNames(entry.name for entry in entries(folder) if is_image(entry))
+    files, others = entries(folder), Counter()
+    names = PackedNames(entry.name for entry in files if is_image(entry))
+    _count_left_out(files, others, Counter())
     labels = validation_labels(str(folder), names, classes, folder_and_parents(folder))
-    return ImageSplit(FolderStore(folder, names), labels, classes, names)
+    return ImageSplit(FolderStore(folder, names), labels, classes, names, left_out_notes(folder, others))
 
 
 def labels_of_groups(
-    where: str | Path, found: Sequence[str], counts: Sequence[int], classes: tuple[str, ...]
+    where: str | Path,
+    found: Sequence[str],
+    counts: Sequence[int],
+    classes: tuple[str, ...],
+    left_out: Mapping[str, int],
 ) -> np.ndarray:
     """A label per image, int64, for groups of images (folders, archives) that are named for their classes.
 
-    found: the groups' names, sorted. counts: each one's images. DataError for a class that is not among `classes` or
-    has no image.
+    found: the groups' names, sorted. counts: each one's images. left_out: how many files were, by suffix. DataError for
+    a class that is not among `classes` or has no image.
     """
     positions = {name: position for position, name in enumerate(classes)}
     unknown = [name for name in found if name not in positions]
@@ -89,11 +111,54 @@ def labels_of_groups(
         )
     empty = [name for name, count in zip(found, counts, strict=True) if not count]
     if empty:
+        also = f"; left out were {told(left_out)}" if left_out else ""
         raise DataError(
-            f"{where}: {len(empty)} of {len(found)} classes have no image "
-            f"({', '.join(IMAGE_SUFFIXES)}): {shortened(empty)}"
+            f"{where}: {len(empty)} of {len(found)} classes have no image ({ALL_SUFFIXES}): {shortened(empty)}{also}"
         )
     return np.repeat(np.array([positions[name] for name in found], np.int64), counts)
+
+
+def left_out_notes(where: str | Path, counts: Mapping[str, int], why: str = "no JPEG or PNG by name") -> list[str]:
+    """What a user should know of files that are left out; nothing where there are none."""
+    count = sum(counts.values())
+    return [f"{where}: {count} file{'s' * (count > 1)} left out, {why}: {told(counts)}"] if count else []
+
+
+def _count_left_out(files: Sequence[os.DirEntry], others: Counter, deeper: Counter) -> None:
+    """Counts by suffix what is no image: `others` right among `files`, `deeper` in folders among them."""
+    for entry in files:
+        if entry.is_dir(follow_symlinks=False):
+            for name in islice(_names_below(entry.path), MOST_COUNTED):
+                _count(deeper, name)
+        elif not is_image(entry) and not entry.is_dir():
+            count_other(others, entry.name)
+
+
+def _loose(inside: Sequence[os.DirEntry]) -> Counter:
+    counts = Counter()
+    for entry in inside:
+        if not entry.is_dir() and not is_class_archive(entry.name):
+            _count(counts, entry.name)
+    return counts
+
+
+def _count(counts: Counter, name: str) -> None:
+    if names_image(name):
+        counts[os.path.splitext(name)[1].lower()] += 1
+    else:
+        count_other(counts, name)
+
+
+def _names_below(folder: str) -> Iterator[str]:
+    """The names of all files below a folder; links to folders are not followed."""
+    folders = [folder]
+    while folders:
+        try:
+            inside = entries(Path(folders.pop()))
+        except (DataError, OSError):  # not to be read: what is left out anyway
+            continue
+        folders += [entry.path for entry in inside if entry.is_dir(follow_symlinks=False)]
+        yield from (entry.name for entry in inside if not entry.is_dir(follow_symlinks=False))
 
 
 def _refuse_half_sorted(folder: Path, classes: list[str], names: list[str]) -> None:
@@ -114,24 +179,22 @@ def _refuse_half_sorted(folder: Path, classes: list[str], names: list[str]) -> N
 
 
 def entries(folder: Path) -> list[os.DirEntry]:
-    """What is in a folder, sorted by name, without hidden entries."""
+    """What is in a folder, sorted by name as bytes, without hidden entries and a system's own."""
     if not folder.exists():
         raise DataError(f"{folder}: looked for a folder, found nothing of that name")
     if not folder.is_dir():
         raise DataError(f"{folder}: looked for a folder, found a file")
     try:
         with os.scandir(folder) as found:
-            visible = [entry for entry in found if not entry.name.startswith(".")]
+            visible = [entry for entry in found if not hidden(entry.name)]
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {error}") from error
-    return sorted(visible, key=lambda entry: entry.name)
+    return sorted(visible, key=lambda entry: encoded(entry.name))
 
 
 def is_image(entry: os.DirEntry) -> bool:
-    """By its name. A link to nowhere counts: it is an image that cannot be read, and will be named."""
-    if not entry.name.lower().endswith(IMAGE_SUFFIXES):
-        return False
-    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    """By its name. A link to nowhere or a pipe counts: it is an image that cannot be read, and will be named."""
+    return names_image(entry.name) and not entry.is_dir()
 
 
 def is_class_archive(name: str) -> bool:

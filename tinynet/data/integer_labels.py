@@ -4,6 +4,7 @@ Labels of images in class folders never come here.
 """
 
 from collections.abc import Iterable
+from itertools import islice
 
 import numpy as np
 
@@ -39,10 +40,12 @@ def classes_of_integer_labels(
     are not in sorted order.
     """
     used = np.unique(labels)
-    refuse_other_orders(where, labels, len(used) if used[0] > 0 else max(len(used), int(used[-1]) + 1))
-    if len(used) <= used[-1]:
-        absent = sorted(set(range(int(used[-1]))) - set(used.tolist()))
-        raise DataError(f"{where}: {len(absent)} of {used[-1] + 1} classes have no image: labels {absent[:8]}")
+    top = int(used[-1]) + 1
+    refuse_other_orders(where, labels, len(used) if used[0] > 0 else max(len(used), top))
+    if len(used) < top:  # a single label of two thousand million makes nothing of that size here
+        seen = set(used.tolist())
+        absent = list(islice((label for label in range(top) if label not in seen), 8))
+        raise DataError(f"{where}: {top - len(used)} of {top} classes have no image: labels {absent}")
     wnids = wnids_of_labels(where, labels, names)
     if len(wnids) == len(used):
         classes = tuple(wnids[label] for label in range(len(used)))

@@ -4,22 +4,29 @@ Each layout is a function that looks into one folder and returns how to open wha
 read in folders.py, archives.py and parquet.py.
 """
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from tinynet.data.archives import class_archives_split, flat_archive_split, nested_archive_split, webdataset_split
 from tinynet.data.cache import is_cache, open_cache
 from tinynet.data.class_names import class_names
 from tinynet.data.dataset import Dataset, ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
+from tinynet.data.file_kinds import ALL_SUFFIXES
 from tinynet.data.folders import FolderSplit, entries, flat_folder_split, is_class_archive, is_image, listing
+from tinynet.data.names import shortened
 from tinynet.data.parquet import parquet_split
 from tinynet.data.validation_labels import folder_and_parents
+from tinynet.files import shown
 
 TRAINING_NAMES = ("train",)
 VALIDATION_NAMES = ("val", "valid", "validation")
+TEST_NAMES = ("test",)  # taken for validation where there is nothing else
 INSIDE = (".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")  # where Kaggle's archive has train and val
 
 Names = tuple[str, ...]  # what the folder of a split may be called
@@ -34,7 +41,7 @@ def open_dataset(root: str | Path, progress: ProgressCallback | None = None) -> 
     while folders are listed or archives indexed, from its start for each. Raises DataError that says what was looked
     for and what was found.
     """
-    root = Path(root).expanduser()
+    root = Path(os.path.expanduser(root))
     try:
         _refuse_file(root)
         return open_cache(root) if is_cache(root) else _open(root, progress)
@@ -78,31 +85,41 @@ def webdataset(base: Path, names: Names) -> Opener | None:
 
 # The layouts of each split, in the order in which they are tried, and what an error says of them.
 TRAINING = {
-    class_folders: "train/<class>/*.JPEG: a folder of images (.jpeg, .jpg, .png, in any case) per class",
+    class_folders: f"train/<class>/*.JPEG: a folder of images ({ALL_SUFFIXES}, in any case) per class",
     class_archives: "train/n01440764.tar or n01440764.tar, ...: an archive per class",
     training_archive: "ILSVRC2012_img_train.tar: the original archive",
     parquet_files: "train-*.parquet, data/train-*.parquet or train/*.parquet: Hugging Face's files",
     webdataset: "*-train-*.tar or train/*.tar: webdataset's archives of key.jpg and key.cls",
 }
 VALIDATION = {
-    class_folders: "val/<class>/*.JPEG (or valid/, or validation/): a folder of images per class",
+    class_folders: "val/<class>/*.JPEG (or valid/, validation/, at last test/): a folder of images per class",
     flat_folder: "val/*.JPEG: all images in one folder, their labels in val.txt, LOC_val_solution.csv or the like",
     validation_archive: "ILSVRC2012_img_val.tar: the original archive",
     parquet_files: "validation-*.parquet, data/validation-*.parquet or val/*.parquet: Hugging Face's files",
     webdataset: "*-val-*.tar, *-validation-*.tar or val/*.tar: webdataset's archives of key.jpg and key.cls",
 }
+TEST = (class_folders, parquet_files, webdataset)  # a contest's, which has no labels, is none of these
 
 
 def _open(root: Path, progress: ProgressCallback | None) -> Dataset:
     train, val = _find(root, TRAINING, TRAINING_NAMES), _find(root, VALIDATION, VALIDATION_NAMES)
+    notes = []
+    if val is None and (val := _find(root, TEST, TEST_NAMES)):
+        notes.append(f"{root}: no validation images were found, so those of test/ are taken as the validation set")
     if train is None or val is None:
-        raise DataError(_not_found(root, train is None, val is None))
+        raise DataError(*_not_found(root, train is None, val is None))
     train = train(classes=None, progress=progress)
     val = val(classes=train.classes, progress=progress)
-    return Dataset(root, train, val, train.classes, class_names(train.classes, folder_and_parents(root)))
+    notes += [*train.notes, *val.notes]
+    unseen = np.flatnonzero(np.bincount(val.labels, minlength=len(train.classes)) == 0)
+    if len(unseen):
+        names = shortened([train.classes[label] for label in unseen.tolist()])
+        notes.append(f"{root}: {len(unseen)} of {len(train.classes)} classes have no validation image: {names}")
+    names = class_names(train.classes, folder_and_parents(root))
+    return Dataset(root, train, val, train.classes, names, notes=tuple(map(shown, notes)))
 
 
-def _find(root: Path, layouts: dict[Callable[[Path, Names], Opener | None], str], names: Names) -> Opener | None:
+def _find(root: Path, layouts: Iterable[Callable[[Path, Names], Opener | None]], names: Names) -> Opener | None:
     bases = [root / inside for inside in INSIDE if (root / inside).is_dir()]
     return next((opener for base in bases for look in layouts if (opener := look(base, names))), None)
 
@@ -145,7 +162,7 @@ def _refuse_file(root: Path) -> None:
         )
 
 
-def _not_found(root: Path, no_train: bool, no_val: bool) -> str:
+def _not_found(root: Path, no_train: bool, no_val: bool) -> list[str]:
     missing = " or ".join(["training"] * no_train + ["validation"] * no_val)
     other = "" if no_train and no_val else f" ({'training' if no_val else 'validation'} images were found)"
     lines = [f"{root}: no {missing} images found{other}. Looked here and in {', '.join(INSIDE[1:])} for one of"]
@@ -156,4 +173,4 @@ def _not_found(root: Path, no_train: bool, no_val: bool) -> str:
     lines.append(f"found {listing(root)}")
     if root.absolute().name in TRAINING_NAMES + VALIDATION_NAMES:
         lines.append(f"This looks like one half of a data set: try the folder above it, {root.absolute().parent}")
-    return "\n".join(lines)
+    return lines

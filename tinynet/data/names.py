@@ -42,6 +42,11 @@ class PackedNames(Sequence):
 
     @classmethod
     def from_arrays(cls, text: np.ndarray, starts: np.ndarray) -> "PackedNames":
+        """ValueError unless the arrays are such as PackedNames has."""
+        if (text.dtype, text.ndim, starts.dtype, starts.ndim) != (np.uint8, 1, np.int64, 1) or not len(starts):
+            raise ValueError(f"PackedNames: expected uint8 and int64 in a row, got {text.dtype}, {starts.dtype}")
+        if starts[0] != 0 or starts[-1] != len(text) or (np.diff(starts) < 0).any():
+            raise ValueError(f"PackedNames: expected places from 0 to {len(text)} that go up")
         names = cls()
         names.text, names.starts = text, starts
         return names

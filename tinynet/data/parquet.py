@@ -4,11 +4,11 @@ Needs pyarrow. Rows are read in groups of a hundred or more: in their order that
 training, prepare a cache first.
 """
 
-import json
+import os
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,8 +18,12 @@ from tinynet.data.dataset import ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
 from tinynet.data.integer_labels import check_integer_labels, classes_of_integer_labels
 from tinynet.data.names import PackedNames, shortened
+from tinynet.data.reading import open_file, parse_json
 
-EXPECTED = "the columns image (with bytes and path) and label (an integer)"
+EXPECTED = "the columns image (a struct of bytes, binary, and path, text) and label (an integer)"
+LONGEST_PATH = 4096  # characters of an image.path
+BATCH = 64  # rows that are read at a time
+MOST_TIMES = 16  # what a file holds, unpacked, is at most so many times its size; images hardly shrink
 
 
 class ParquetStore:
@@ -45,13 +49,18 @@ class ParquetStore:
         if getattr(self._last, "group", None) != group:
             file, number, _ = self._groups[group].tolist()
             with _opened(self._files[file]) as parquet:
-                table = parquet.read_row_group(number, columns=["image.bytes"], use_threads=False)
-            self._last.group, self._last.images = group, table["image"].combine_chunks().field("bytes")
+                images = [image for batch in _batches(self._files[file], parquet, "bytes", [number]) for image in batch]
+            if len(images) != self._rows(group):
+                raise DataError(f"{self._files[file]}: row group {number} has not the rows that the file says")
+            self._last.group, self._last.images = group, images
         images = self._last.images
         content = images[position - int(self._groups[group, 2]) + len(images)].as_py()
         if content is None:
             raise DataError(f"{self.name(position)}: the row has no image bytes")
         return content
+
+    def _rows(self, group: int) -> int:
+        return int(self._groups[group, 2] - (self._groups[group - 1, 2] if group else 0))
 
     def _group_of(self, position: int) -> int:
         return int(np.searchsorted(self._groups[:, 2], position, side="right"))
@@ -72,13 +81,17 @@ def parquet_split(
         rows = 0
         for number, file in enumerate(files):
             with _opened(file) as parquet:
+                _check_schema(file, parquet)
                 label_names = label_names or _label_names(parquet)
                 for group in range(parquet.num_row_groups):
-                    rows += parquet.metadata.row_group(group).num_rows
+                    rows += max(0, parquet.metadata.row_group(group).num_rows)
                     groups.append((number, group, rows))
                 told, paths = _labels_and_paths(file, parquet)
+                if len(told) != rows - sum(map(len, labels)):
+                    raise DataError(f"{file}: its row groups have not the rows that the file says")
             labels.append(told)
-            yield from (path or f"row {row}" for row, path in enumerate(paths))
+            for row, path in enumerate(paths):
+                yield path if path and len(path) <= LONGEST_PATH else f"row {row}"
             if progress:
                 progress(number + 1, len(files))
 
@@ -101,36 +114,79 @@ def _opened(file: str | Path):
     except ImportError as error:
         raise DataError(f"{file}: reading parquet files needs pyarrow: pip install pyarrow") from error
     try:
-        with pyarrow.parquet.ParquetFile(file) as parquet:
+        with open_file(file) as opened, pyarrow.parquet.ParquetFile(opened) as parquet:
             yield parquet
-    except (pyarrow.ArrowException, OSError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # pyarrow has its own kinds, and ValueError, KeyError, OSError, MemoryError
         raise DataError(f"{file}: broken, or no parquet file: {error}") from error
+
+
+def _check_schema(file: Path, parquet) -> None:
+    """DataError unless the columns are those of images: as text, image.bytes would be a path on this machine."""
+    from pyarrow import types
+
+    schema = parquet.schema_arrow
+    image = schema.field("image").type if "image" in schema.names else None
+    fields = {field.name: field.type for field in image} if image and types.is_struct(image) else {}
+    label = schema.field("label").type if "label" in schema.names else None
+    right = _is_binary(fields.get("bytes")) and ("path" not in fields or _is_text(fields["path"]))
+    if not right or label is None or not types.is_integer(label):
+        found = ", ".join(f"{field.name}: {field.type}" for field in schema)
+        raise DataError(f"{file}: expected {EXPECTED}, found {found}")
+    rows, size = parquet.metadata.num_rows, os.stat(file).st_size
+    if rows > size:  # none has less than a byte; a column of a thousand million equal labels takes a few
+        raise DataError(f"{file}: expected an image in each of {rows} rows, found {size} bytes in all")
+
+
+def _is_binary(kind) -> bool:
+    from pyarrow import types
+
+    return kind is not None and any(test(kind) for test in (types.is_binary, types.is_large_binary))
+
+
+def _is_text(kind) -> bool:
+    from pyarrow import types
+
+    return any(test(kind) for test in (types.is_string, types.is_large_string, types.is_null))
+
+
+def _batches(file: str | Path, parquet, field: str, row_groups: Sequence[int] | None = None) -> Iterator:
+    """A field of the column image, some rows at a time; DataError as soon as a short file's rows are long: one value
+    may stand for any number of rows.
+    """
+    left = MOST_TIMES * os.stat(file).st_size
+    groups = range(parquet.num_row_groups) if row_groups is None else row_groups
+    for batch in parquet.iter_batches(BATCH, groups, [f"image.{field}"], use_threads=False):
+        values = batch.column("image").field(field)
+        left -= values.nbytes
+        if left < 0:
+            raise DataError(f"{file}: expected {MOST_TIMES} times its size or less in image.{field}, found more")
+        yield values
 
 
 def _labels_and_paths(file: Path, parquet) -> tuple[np.ndarray, list[str | None]]:
     """Of all rows of one file: labels int64 (rows,), and image.path where there is one."""
-    import pyarrow
-
-    schema = parquet.schema_arrow
-    image = schema.field("image").type if "image" in schema.names else None
-    fields = [field.name for field in image] if image and pyarrow.types.is_struct(image) else []
-    if "bytes" not in fields or "label" not in schema.names or not pyarrow.types.is_integer(schema.field("label").type):
-        found = ", ".join(f"{field.name}: {field.type}" for field in schema)
-        raise DataError(f"{file}: expected {EXPECTED}, found {found}")
-    table = parquet.read(columns=["label", *(["image.path"] if "path" in fields else [])], use_threads=False)
-    if table["label"].null_count:
-        raise DataError(f"{file}: {table['label'].null_count} rows have no label")
-    paths = table["image"].combine_chunks().field("path").to_pylist() if "path" in fields else [None] * len(table)
-    return table["label"].to_numpy().astype(np.int64), paths
+    with_path = "path" in [field.name for field in parquet.schema_arrow.field("image").type]
+    labels = parquet.read(columns=["label"], use_threads=False)["label"]
+    if labels.null_count:
+        raise DataError(f"{file}: {labels.null_count} rows have no label")
+    paths = [None] * len(labels)
+    if with_path:
+        paths = [path for batch in _batches(file, parquet, "path") for path in batch.to_pylist()]
+    if len(paths) != len(labels):
+        raise DataError(f"{file}: {len(labels)} rows have a label, {len(paths)} a path")
+    return labels.cast("int64").to_numpy(), paths  # a label beyond int64 is an error
 
 
 def _label_names(parquet) -> tuple[str, ...] | None:
     """The labels' names that Hugging Face's datasets library writes into the schema; None where there are none."""
     metadata = (parquet.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
     try:
-        return tuple(json.loads(metadata)["info"]["features"]["label"]["names"])
+        names = parse_json(metadata)["info"]["features"]["label"]["names"]
     except (ValueError, KeyError, TypeError):
         return None
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
 def _refuse_missing(files: Sequence[Path]) -> None:

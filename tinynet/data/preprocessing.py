@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,7 @@ from PIL import Image
 
 from tinynet.data import formats
 from tinynet.data.errors import DataError
-from tinynet.files import shown
+from tinynet.data.reading import open_file
 
 if TYPE_CHECKING:
     from tinynet.data.statistics import Statistics
@@ -86,45 +85,49 @@ def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None
     to keep a decoder busy (the bounds are in formats.py); limit and bounds are looked at before any pixel. The largest
     pictures take 0.7 GiB of memory, and a progressive JPEG of CMYK 1.1.
     """
-    data = source if isinstance(source, bytes) else read_file(source)
+    if isinstance(source, bytes):
+        return decode_content(source, size, name or "<bytes>")
+    return decode_content(read_file(source), size, name or os.fspath(source))
+
+
+def decode_content(data: bytes, size: int, name: str) -> np.ndarray:
+    """What decode does, for what comes from a data set: bytes, and never a path, which data could make name any file
+    of this machine.
+    """
+    if not isinstance(data, bytes):
+        raise DataError(f"{name}: expected the bytes of an image, found {type(data).__name__}")
+    plugin = formats.plugin(data)
+    if plugin is None:
+        found = f"content that begins with {data[:12]!r}" if data else "an empty file"
+        raise DataError(f"{name}: expected a JPEG or PNG image, found {found}")
     limit = Image.MAX_IMAGE_PIXELS or float("inf")
     try:
-        plugin = formats.plugin(data)
-        if plugin is None:
-            found = f"content that begins with {data[:12]!r}" if data else "an empty file"
-            raise DataError(f"expected a JPEG or PNG image, found {found}")
         # Not Image.open, which warns of images beyond the limit and decodes them up to twice the limit.
         with plugin(io.BytesIO(formats.without_metadata(data))) as image:
             image.decodermaxblock = len(data)  # in one piece: libjpeg begins a run of padding again with each
             width, height = image.size
-            if width * height > limit:
-                raise DataError(f"{width} x {height} pixels exceed the limit of {limit}")
-            if max(width, height) > MAX_SIDE:
-                raise DataError(f"{width} x {height} pixels exceed the limit of {MAX_SIDE} to a side")
-            return shorter_side_crop(image, size)
+            if width * height <= limit and max(width, height) <= MAX_SIDE:
+                return shorter_side_crop(image, size)
     except Exception as error:  # Pillow meets broken files with a dozen kinds of exception
-        name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
-        judged = "" if isinstance(error, DataError) else "cannot be decoded: "
-        raise DataError(shown(f"{name}: {judged}{str(error) or type(error).__name__}")) from error
+        raise DataError(f"{name}: cannot be decoded: {str(error) or type(error).__name__}") from error
+    exceeded = f"{limit}" if width * height > limit else f"{MAX_SIDE} to a side"
+    raise DataError(f"{name}: {width} x {height} pixels exceed the limit of {exceeded}")
 
 
 def read_file(path: str | os.PathLike) -> bytes:
     """A file's bytes; DataError when it cannot be read, or is larger than any image that decode takes."""
     try:
-        kind = os.stat(path).st_mode
-        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # a pipe would be waited for, a device has no end
-            raise DataError(f"{shown(os.fspath(path))}: cannot be read: it is neither a file nor a folder")
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             check_size(os.fstat(file.fileno()).st_size, os.fspath(path))
             return file.read()
     except OSError as error:
-        raise DataError(f"{shown(os.fspath(path))}: cannot be read: {error.strerror}") from error
+        raise DataError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from error
 
 
 def check_size(size: int, name: str) -> None:
     """DataError for a file of so many bytes that it cannot be an image: it would be read into memory."""
     if size > MAX_FILE_BYTES:
-        raise DataError(f"{shown(name)}: the file is larger than {MAX_FILE_BYTES} bytes, no image within the limits is")
+        raise DataError(f"{name}: the file is larger than {MAX_FILE_BYTES} bytes, no image within the limits is")
 
 
 def random_crop(image: np.ndarray, crop: int, generator: np.random.Generator) -> np.ndarray:

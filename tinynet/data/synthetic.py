@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tinynet.data.errors import DataError
+from tinynet.data.reading import cache_folder, parse_json, read_file
 from tinynet.random import stream
 
 MARKER = "synthetic.json"
@@ -126,6 +127,11 @@ FIGURES = {
 }
 
 
+def drawn_folder() -> Path:
+    """Where the data set is drawn when nobody says where: in the user's caches, or for want of a home in ./runs."""
+    return cache_folder("synthetic") or Path("runs") / "synthetic"
+
+
 def make_dataset(
     root: str | Path,
     size: int = 96,
@@ -178,13 +184,13 @@ def make_dataset(
 def _is_complete(root: Path, settings: dict) -> bool:
     """Whether the marker has these settings and no image is missing."""
     try:
-        found = json.loads((root / MARKER).read_text())
+        found = parse_json(read_file(root / MARKER))
         return found == settings and all(
             len(list((root / split / name).glob("*.jpg"))) == count
             for split, count in settings["counts"].items()
             for name in settings["classes"]
         )
-    except (OSError, ValueError):
+    except (DataError, OSError, ValueError):
         return False
 
 

@@ -59,7 +59,8 @@ class Checkpoint:
         if self.settings["classes"] != list(data.classes):
             raise DataError(f"{self.path} was trained on other classes than those of {data.root}")
         if self.settings["data_set"] != data.fingerprint and not other_images:
-            raise DataError(f"{self.path} was trained on other images than those of {data.root}; --override goes on")
+            others = f"other images than those of {data.root}{data.why_other()}"
+            raise DataError(f"{self.path} was trained on {others}; --override goes on")
 
     def restore(self, net, optimizer=None) -> None:
         """Sets the net's parameters and the optimizer's velocities, all or none; CheckpointError if they do not fit."""

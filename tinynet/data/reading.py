@@ -1,0 +1,54 @@
+"""How files of a data set are opened: never what hangs (a pipe, a device), never more than belongs there.
+
+What is in them is known to the files that call this one. Where caches of the user's lie is said here too.
+"""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from tinynet.data.errors import DataError
+
+LONGEST_LIST = 1 << 28  # bytes of a text that tells labels or names; ImageNet's own have 2 million
+
+
+def open_file(path: str | os.PathLike) -> BinaryIO:
+    """A file to be read, unbuffered. DataError for what is none, such as a pipe, which would wait for ever; OSError."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open has its own word for folders
+        raise DataError(f"{os.fspath(path)}: expected a file, found a pipe, a socket or a device")
+    return open(path, "rb", buffering=0)
+
+
+def read_file(path: str | os.PathLike, most: int = LONGEST_LIST) -> bytes:
+    """A file's bytes; DataError when there are more than `most`; OSError."""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise DataError(f"{os.fspath(path)}: expected {most} bytes at most, found {size}")
+        return file.read()
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """A list that people may have written: UTF-8 with or without a mark of the byte order; other bytes are kept as they
+    are in names of files.
+    """
+    return read_file(path).decode("utf-8-sig", "surrogateescape")
+
+
+def parse_json(text: str | bytes) -> object:
+    """json.loads whose only error is ValueError."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
+
+
+def cache_folder(name: str) -> Path | None:
+    """A folder of the user's for what can be made again at any time; None for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinynet" / name
+    except RuntimeError:  # no HOME, and a number that belongs to no user, as in a container
+        return None
