@@ -18,6 +18,7 @@ import tinynet
 from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models, parallel, plots
 from tinynet.data import DataError, Loader, Prepare, measure, open_dataset, view_count
 from tinynet.data.synthetic import drawn_folder, make_dataset
+from tinynet.files import shell_word, shown
 from tinynet.interchange.weights import whole_parameters
 from tinynet.training import (
     Counter,
@@ -63,7 +64,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--output-dir", metavar="DIR", help="where weights, log and pictures go (default: a new folder in runs/)")
     resume = "go on from the newest checkpoint in a run's folder, or from one checkpoint; without PATH: in --output-dir"
     add("--resume", nargs="?", const=True, metavar="PATH", help=f"{resume}, or from the start where there is none")
-    add("--override", action="store_true", help="let options given with --resume differ from the checkpoint's")
+    add("--override", action="store_true", help="let options given with --resume differ from the checkpoint's, except "
+        "--width, --groups and --crop where the weights would have other shapes")  # fmt: skip
     add("--test-only", action="store_true", help="only evaluate what --weights or --resume names")
     add("--workers", type=int, default=2, help="threads that decode images; 0: none (default: 2)")
     add("--devices", type=int, help="that share the net: GPUs, or shares of the cores (default: --groups)")
@@ -125,18 +127,20 @@ def complete(args: argparse.Namespace, checkpoint) -> dict:
     """Gives each option that was left out its value; returns all settings. ValueError for one that may not change."""
     settings = PAPER if args.data else DRAWN
     if checkpoint:
+        checkpoint.check_options(settings)
         settings = {name: checkpoint.settings.get(name, value) for name, value in settings.items()}
         if not args.data and not checkpoint.settings["drawn"]:
             args.data = checkpoint.settings["data"]
             if not Path(args.data).exists():
-                raise DataError(f"{args.data}: the run's images were there; say with --data where they are")
+                raise DataError(f"{shown(args.data)}: the run's images were there; say with --data where they are")
     for name, value in settings.items():
         given = getattr(args, name)
         if given is None:
             setattr(args, name, value)
         elif checkpoint and not args.override and name not in FREE and given != value:
             option = f"--{name.replace('_', '-')} {given}"
-            raise ValueError(f"{option}: the checkpoint was made with {value}; --override takes it all the same")
+            takes = "--override takes it all the same, unless the weights' shapes depend on it"
+            raise ValueError(f"{option}: the checkpoint was made with {value}; {takes}")
     if args.devices is None:
         args.devices = args.groups
     return {name: getattr(args, name) for name in PAPER}
@@ -149,7 +153,7 @@ def open_data(path: str | None):
             print(f"warning: {note}", file=sys.stderr)
         return data
     cache = drawn_folder()
-    print(f"No --data given: using a SYNTHETIC data set, drawn by this program, in {cache}", flush=True)
+    print(f"No --data given: using a SYNTHETIC data set, drawn by this program, in {shown(cache)}", flush=True)
     return open_dataset(make_dataset(cache, progress=Counter("drawing")))
 
 
@@ -161,30 +165,28 @@ def test(args: argparse.Namespace) -> None:
         raise ValueError(f"--class-table {args.class_table}: no such folder")
     if args.class_table and Path(args.class_table).is_dir():
         raise ValueError(f"--class-table {args.class_table}: expected a file, found a folder")
-    args.data = args.data or load_trained(paths[0]).settings["data"]
+    args.data = args.data or load_trained(paths[0]).data()
     data = open_data(args.data)
     paths = [load_trained(path).for_classes(data.classes).path for path in paths]  # what does not fit is found out now
-    print(f"{data.root}: {len(data.val):,} validation images of {len(data.classes)} classes")
-    print("Evaluating", *paths, sep="\n  ")
+    print(f"{shown(data.root)}: {len(data.val):,} validation images of {len(data.classes)} classes")
+    print("Evaluating", *map(shown, paths), sep="\n  ")
     bad = {"max_bad": PAPER["max_bad"] if args.max_bad is None else args.max_bad}
     for views, batch_size in zip(args.views, images, strict=True):
-        with Progress(views, len(paths) * math.ceil(len(data.val) / batch_size)) as progress:
+        with Progress(views, len(paths) * math.ceil(len(data.val) / batch_size), classes=len(data.classes)) as progress:
             networks = map(load_trained, paths)
             result = evaluate_networks(networks, data.val, views, batch_size, args.workers, progress, **bad)
-        print_errors(views, result, result.networks, result.skipped)
+        print_errors(views, result, len(data.classes), result.networks, result.skipped)
     if args.class_table:
         write_class_table(args.class_table, result.classes)
-        print(f"Errors of each class ({views}): {args.class_table}")
+        print(f"Errors of each class ({views}): {shown(args.class_table)}")
 
 
-def print_errors(views: str, result, networks: int = 1, skipped: int = 0) -> None:
+def print_errors(views: str, result, classes: int, networks: int = 1, skipped: int = 0) -> None:
     name = {"middle": "middle crop", "ten": "ten views"}.get(views, f"{view_count(views)} views ({views})")
     several = f"mean of {networks} networks, " if networks > 1 else ""
     unread = f", without {skipped:,} that cannot be read" if skipped else ""
-    print(
-        f"Validation, {several}{name}: top-1 error {result.top1_error:.2f} %,"
-        f" top-5 error {result.top5_error:.2f} %{unread}"
-    )
+    top5 = f", top-5 error {result.top5_error:.2f} %" if classes > 5 else ""
+    print(f"Validation, {several}{name}: top-1 error {result.top1_error:.2f} %{top5}{unread}")
 
 
 def train(args: argparse.Namespace, stack: ExitStack) -> None:
@@ -193,6 +195,7 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
 
     # ---- what was there before ----
     run = checkpoint = None
+    stack.callback(lambda: run and run.close())
     if args.resume is True:
         run = Run(args.output_dir)
         checkpoint = run.find()
@@ -203,10 +206,11 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
     # ---- data ----
     data = open_data(args.data)
     train_images, val_images = len(data.train), len(data.val)
-    print(f"{data.root}: {len(data.classes)} classes, {train_images:,} training and {val_images:,} validation images")
+    classes, root = len(data.classes), shown(data.root)
+    print(f"{root}: {classes} classes, {train_images:,} training and {val_images:,} validation images")
     if getattr(data.train, "size", args.resize) != args.resize:
         size = data.train.size
-        raise DataError(f"{data.root} was prepared at {size} x {size}: train with --resize {size}, or prepare it again")
+        raise DataError(f"{root} was prepared at {size} x {size}: train with --resize {size}, or prepare it again")
     settings |= {"classes": data.classes, "names": data.names}
     settings |= {"data": str(data.root.resolve()), "data_set": data.fingerprint, "drawn": not args.data}
     if checkpoint:
@@ -220,10 +224,10 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
 
     # ---- network ----
     network = {
-        "num_classes": len(data.classes), "groups": args.groups, "width": args.width, "input_size": args.crop,
+        "num_classes": classes, "groups": args.groups, "width": args.width, "input_size": args.crop,
         "order": args.order, "initialization": args.init, "dropout": args.dropout, "seed": args.seed,
     }  # fmt: skip
-    net = models.alexnet(**network)
+    net = checkpoint.build(models.alexnet, network) if checkpoint else models.alexnet(**network)
     print(net.summary((3, args.crop, args.crop)))
     if args.devices != 1:
         net = parallel.partition(net, args.devices)
@@ -240,10 +244,8 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
 
     # ---- the run's folder; from here on Ctrl-C and SIGTERM are wishes ----
     if run is None:
-        run = Run(args.output_dir) if args.output_dir else Run.new(f"runs/alexnet-{data.root.resolve().name}")
+        run = Run(args.output_dir) if args.output_dir else Run.new(f"runs/alexnet-{data.root.resolve().name[:50]}")
     run.start(checkpoint, args.keep, args.checkpoint_minutes, args.checkpoint_steps, args.tensorboard)
-    stack.callback(run.close)
-    stack.enter_context(lasting_output())
     stack.enter_context(run.logged())
     stop = stack.enter_context(StopSignals())
 
@@ -258,7 +260,8 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
             begun -= state.batches
         if {"resize", "measure_images"} <= same:
             statistics, scale = checkpoint.statistics, checkpoint.settings["scale"]
-        print(f"Going on from {checkpoint.path}: step {checkpoint.step:,}, {len(history)} of {args.epochs} epochs done")
+        done = f"step {checkpoint.step:,}, {len(history)} of {args.epochs} epochs done"
+        print(f"Going on from {shown(checkpoint.path)}: {done}")
         checkpoint = None  # its arrays are as large as the net's
     if statistics is None:
         print("Measuring the mean image and the principal components of colour ...", flush=True)
@@ -311,19 +314,20 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
     for epoch in range(len(history), args.epochs):
         optimizer.lr = schedule(args.lr, [record["validation"]["top1_error"] for record in history])
         title = f"epoch {epoch + 1:2}/{args.epochs}"
-        with Progress(title, len(batches), optimizer.lr, args.epochs - epoch - 1) as progress:
+        with Progress(title, len(batches), optimizer.lr, args.epochs - epoch - 1, classes=classes) as progress:
             state = train_epoch(net, loss, optimizer, batches, prepare, epoch, watched(progress, epoch), state)
         if args.ledger and args.devices != 1 and epoch == 0:
             print(f"What crossed between the devices in the first epoch's last step:\n{net.ledger}")
-        with Progress(f"{title} validation", len(middle)) as progress:
+        with Progress(f"{title} validation", len(middle), classes=classes) as progress:
             try:
                 validation = evaluate(net, middle, prepare, watched(progress, epoch, finished=state))
             except NonFiniteError as error:
-                raise NonFiniteError(f"after step {begun + len(batches) - 1} (epoch {epoch + 1}): {error}") from error
+                place = f"after step {begun + len(batches) - 1} (epoch {epoch + 1}, learning rate {optimizer.lr:g})"
+                raise NonFiniteError(f"{place}: {error}") from error
+        top5 = f", top-5 {validation.top5_error:.1f} %" if classes > 5 else ""
         print(
             f"{title}  train: loss {state.loss:.3f}, top-1 error {state.top1_error:.1f} %"
-            f"  validation: loss {validation.loss:.3f}, top-1 {validation.top1_error:.1f} %,"
-            f" top-5 {validation.top5_error:.1f} %  lr {optimizer.lr:g},"
+            f"  validation: loss {validation.loss:.3f}, top-1 {validation.top1_error:.1f} %{top5}  lr {optimizer.lr:g},"
             f" {state.images_per_second:.0f} images/s, waiting for data {100 * state.waiting_share:.0f} %,"
             f" {duration(state.seconds + validation.seconds)}",
             flush=True,
@@ -343,27 +347,33 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
     # ---- what is left behind ----
     run.finish(net, statistics, settings)
     for loader in (middle, ten):
-        with Progress(loader.views, len(loader)) as progress:
+        with Progress(loader.views, len(loader), classes=classes) as progress:
             result = evaluate(net, loader, prepare, lambda state, progress=progress: (progress(state), stop.check()))
-        print_errors(loader.views, result, skipped=len(loader.bad))
+        print_errors(loader.views, result, classes, skipped=len(loader.bad))
         run.log("test", step=begun, views=loader.views, left_out=len(loader.bad), **result.record())
+    last = ""
     try:
-        plots.learning_curves(history, run.folder / "learning_curves.png", f"AlexNet on {data.root.name}")
+        plots.learning_curves(history, run.folder / "learning_curves.png", f"AlexNet on {shown(data.root.name)}")
         plots.filters(whole_parameters(net)["conv1.weight"], run.folder / "conv1_filters.png", towers=args.groups)
-    except ImportError:
-        print("No pictures: they need matplotlib, pip install 'tinynet[plots]'")
-    except OSError as error:
-        run.warn(f"no pictures: {error}")
-    made = ", ".join(sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")))
-    print(f"\nDone in {duration(time.perf_counter() - began)}. In {run.folder}: {made}")
+    except Exception as error:  # whatever it is, it does not end a finished run
+        command = f"python -m tinynet plot {shell_word(run.folder)}"
+        if isinstance(error, ImportError):
+            last = f"No pictures without matplotlib: pip install 'tinynet[plots]' && {command}"
+        else:
+            last = f"No pictures: {shown(error)}; to draw them: {command}"
+    made = shown(", ".join(run.contents()))
+    print(f"\nDone in {duration(time.perf_counter() - began)}. In {shown(run.folder)}: {made}")
     if not args.data:
         print("\nTo train on ImageNet with the paper's settings:")
         print("  python examples/alexnet_imagenet.py --data /path/to/imagenet")
+    if last:
+        print(f"\n{last}")
 
 
 def main() -> None:
     args = parse_arguments()
     with ExitStack() as stack:
+        stack.enter_context(lasting_output())
         test(args) if args.test_only else train(args, stack)
 
 
@@ -373,9 +383,10 @@ if __name__ == "__main__":
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
     except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
+        print("\nInterrupted: nothing was saved.", file=sys.stderr)
         sys.exit(130)
     except (
         tinynet.BackendError, tinynet.CheckpointError, DataError, NonFiniteError, ImportError, OSError, ValueError
     ) as error:  # fmt: skip
-        sys.exit(f"error: {error}")
+        message = shown(error, keep="\n")
+        sys.exit(f"error: {message}")

@@ -9,8 +9,10 @@ from tinynet.data import BadImages, DataError
 
 
 class NamedSplit(SimpleNamespace):
+    images = 100
+
     def __len__(self):
-        return 100
+        return self.images
 
     def name(self, index):
         return f"folder/{index}.jpg"
@@ -31,6 +33,38 @@ def test_without_a_callback_it_is_logged(caplog):
     assert [(record.name, record.message) for record in caplog.records] == [
         ("tinynet.data.bad_images", "left out folder/5.jpg: empty")
     ]
+
+
+@pytest.mark.parametrize(("images", "share", "allowed"), [(12, 0.01, 1), (99, 0.01, 1), (199, 0.01, 1), (200, 0.01, 2)])
+def test_in_a_small_split_one_is_allowed(images, share, allowed):
+    bad = BadImages(NamedSplit(images=images), share, lambda name, reason: None)
+    for index in range(allowed):
+        bad.add(index, "empty")
+    with pytest.raises(DataError, match=f"^{allowed + 1} of {images} images "):
+        bad.add(allowed, "empty")
+
+
+@pytest.mark.parametrize(("images", "share"), [(12, 0), (1, 0.5)])
+def test_but_none_where_none_may_be_or_none_would_be_left(images, share):
+    with pytest.raises(DataError, match=f"^1 of {images} images "):
+        BadImages(NamedSplit(images=images), share, lambda name, reason: None).add(0, "empty")
+
+
+def test_what_is_known_counts_if_there_is_such_an_image():
+    bad = BadImages(NamedSplit(), 0.02, known={3: "empty", 100: "another data set's", -1: "none"})
+    assert bad.reasons == {3: "empty"}
+
+
+def test_names_do_not_reach_the_terminal_as_they_are(caplog):
+    class Forged(NamedSplit):
+        def name(self, index):
+            return "x\x1b[2J\nwarning: forged"
+
+    bad = BadImages(Forged(), 0)
+    with pytest.raises(DataError, match=r"x\\x1b\[2J\\nwarning: forged: not\\x07") as caught:
+        bad.add(1, "x\x1b[2J\nwarning: forged: not\x07")
+    assert str(caught.value).isprintable() and caplog.messages[0].isprintable()
+    assert caplog.messages == [r"left out x\x1b[2J\nwarning: forged: not\x07"]
 
 
 @pytest.mark.parametrize("count", [0, 7, 29, 57, 58])  # 0.29 * 100 is 28.999999999999996

@@ -24,24 +24,39 @@ CUT = {"images_per_file": 40, "images_per_chunk": CHUNK}
 ALL = 4 * (48 + 12)
 BAD = 17  # of the training set
 
-# What the tests run in another process: the command, with images that take their time and are noted when they are
-# decoded; the worker processes import this file too.
+# What the tests run in another process: the command, with images that are noted when they are decoded; the worker
+# processes import this file too. The file "hold" says after how many finished chunks it is to hold still, its workers
+# too, or, with 0, as soon as a worker is being started: what happens then does not depend on the machine's speed.
 COMMAND = f"""
 import errno, os, sys, time
 from pathlib import Path
 from tinynet import __main__ as tinynet_main
-from tinynet.data import cache_journal, cache_writer
+from tinynet.data import cache_journal, cache_workers, cache_writer
 from tinynet.data.folders import FolderSplit
 
 here = Path(__file__).parent
-decode, sync = FolderSplit.load, os.fsync
+decode, sync, add = FolderSplit.load, os.fsync, cache_journal.Journal.add
+left = int((here / "hold").read_text()) if (here / "hold").exists() else -1
+
+def hold(over=lambda: False):
+    while (here / "hold").exists() and not over():
+        time.sleep(0.002)
+
+def add_and_hold(*arguments):
+    global left
+    add(*arguments)
+    left -= 1
+    if left == 0:
+        (here / "holding").touch()
+        hold()
 
 def load(split, index, size):
     with open(here / "decoded", "a") as log:
         print(os.getpid(), split.name(index), file=log)
     if (here / "fatal").exists() and __name__ != "__main__":
         os.kill(os.getpid(), 9)
-    time.sleep(0.01)
+    if (here / "holding").exists():
+        hold(cache_workers._worker._stop.is_set)
     return decode(split, index, size)
 
 def fsync(file):
@@ -49,7 +64,10 @@ def fsync(file):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     sync(file)
 
-FolderSplit.load, os.fsync = load, fsync
+if left == 0 and __name__ != "__main__":
+    (here / "holding").touch()
+    hold()
+FolderSplit.load, os.fsync, cache_journal.Journal.add = load, fsync, add_and_hold
 cache_journal.CHUNKS_BETWEEN_SUMS = 3
 cache_writer.write_cache.__kwdefaults__ = None
 cache_writer.write_cache.__defaults__ = (*cache_writer.write_cache.__defaults__[:-2], 40, {CHUNK})
@@ -87,10 +105,15 @@ def expected(folder):
 
 
 class Command:
-    """python -m tinynet prepare in a folder, as COMMAND changes it."""
+    """python -m tinynet prepare in a folder, as COMMAND changes it. chunks: after which it holds still."""
 
-    def __init__(self, folder: Path, data: Path, *options):
+    def __init__(self, folder: Path, data: Path, *options, chunks: int | None = None):
         (folder / "command.py").write_text(COMMAND)
+        self._hold, self._holding = folder / "hold", folder / "holding"
+        for file in (self._hold, self._holding):
+            file.unlink(missing_ok=True)
+        if chunks is not None:
+            self._hold.write_text(str(chunks))
         self.out, self.log = folder / "out", folder / "decoded"
         options = ["--data", data, "--out", self.out, "--size", SIZE, "--max-bad", 0.1, "--workers", 2, *options]
         command = [sys.executable, folder / "command.py", "prepare", *map(str, options)]
@@ -99,13 +122,14 @@ class Command:
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
 
-    def wait_for_chunks(self, count: int) -> None:
-        """Until so many are in the journal, and there is one."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if (self.out / "journal.jsonl").exists() and len(self.journal()) >= count:
-                return
+    def wait(self) -> None:
+        """Until it holds still."""
+        while not self._holding.exists():
+            assert self.process.poll() is None, self.end()
             time.sleep(0.002)
+
+    def go_on(self) -> None:
+        self._hold.unlink()
 
     def journal(self) -> list[dict]:
         journal = self.out / "journal.jsonl"
@@ -113,13 +137,11 @@ class Command:
         return [json.loads(line) for line in lines]
 
     def end(self) -> tuple[int, str]:
-        """Exit code and everything that was printed; no worker outlives the command."""
-        output = "".join(self.process.communicate(timeout=60))
+        """Exit code and everything that was printed, once no worker is left: they do not outlive the command."""
+        output = "".join(self.process.communicate())
         workers = {int(line.split()[0]) for line in self.decoded()}
-        deadline = time.monotonic() + 10
-        while any(map(alive, workers)) and time.monotonic() < deadline:
+        while any(map(alive, workers)):
             time.sleep(0.01)
-        assert not any(map(alive, workers))
         return self.process.returncode, output
 
     def decoded(self) -> list[str]:
@@ -138,14 +160,14 @@ def raises(message):
 
 
 def test_killed_at_random_moments_it_goes_on_and_the_files_are_the_same(folder, expected, tmp_path):
-    choose = random.Random(int(time.time()))
+    choose = random.Random(0)
     data = open_dataset(folder)
     finished: set[str] = set()
     for _ in range(5):
-        command = Command(tmp_path, folder)
-        before, known = len(command.decoded()), len(command.journal())
-        command.wait_for_chunks(known + choose.randrange(1, 5))
-        time.sleep(choose.uniform(0, 0.05))
+        log = tmp_path / "decoded"
+        before = len(log.read_text().splitlines()) if log.exists() else 0
+        command = Command(tmp_path, folder, chunks=choose.randrange(1, 5))
+        command.wait()
         command.process.kill()
         assert command.end()[0] == -signal.SIGKILL
         assert not finished & {line.split()[1] for line in command.decoded()[before:]}
@@ -171,15 +193,15 @@ def test_killed_at_random_moments_it_goes_on_and_the_files_are_the_same(folder, 
     ("number", "code", "chunks"), [(signal.SIGINT, 130, 0), (signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 2)]
 )
 def test_stopped_by_a_signal(folder, expected, tmp_path, number, code, chunks):
-    command = Command(tmp_path, folder)
-    command.wait_for_chunks(chunks)
+    command = Command(tmp_path, folder, chunks=chunks)
+    command.wait()
     if chunks:
         with pytest.raises(LockedError, match=f"out is in use by process {command.process.pid}"):
             write(folder, command.out)
-    else:
-        time.sleep(0.06)  # the workers are being started
     before = len(command.decoded())
     os.killpg(command.process.pid, number)  # as a terminal does: to the workers too
+    if not chunks:
+        command.go_on()  # a worker that is being started holds the others up
     found, output = command.end()
     assert len(command.decoded()) - before < 2 * CHUNK  # the images under way, and not the chunks
     assert found == code, output
@@ -258,8 +280,8 @@ def test_a_data_set_that_changes_meanwhile(folder, tmp_path, monkeypatch):
 
 
 def test_chunks_cut_otherwise_are_not_counted_twice(folder, expected, tmp_path):
-    command = Command(tmp_path, folder)
-    command.wait_for_chunks(10)
+    command = Command(tmp_path, folder, chunks=10)
+    command.wait()
     command.process.kill()
     command.end()
     assert (command.out / "sums.safetensors").exists()
@@ -269,8 +291,8 @@ def test_chunks_cut_otherwise_are_not_counted_twice(folder, expected, tmp_path):
 
 def test_an_image_damaged_in_an_unfinished_cache_is_decoded_again(folder, expected, tmp_path):
     """Of chunks whose sums are not kept: they are read again, and what is read is checked."""
-    command = Command(tmp_path, folder)
-    command.wait_for_chunks(2)
+    command = Command(tmp_path, folder, chunks=2)
+    command.wait()
     command.process.kill()
     command.end()
     (command.out / "sums.safetensors").unlink(missing_ok=True)
@@ -331,8 +353,8 @@ def test_a_disk_too_small(folder, expected, tmp_path, monkeypatch):
 
 
 def test_a_damaged_journal_and_a_missing_file_of_pixels(folder, tmp_path):
-    command = Command(tmp_path, folder)
-    command.wait_for_chunks(1)
+    command = Command(tmp_path, folder, chunks=1)
+    command.wait()
     command.process.kill()
     command.end()
     journal, pixels = command.out / "journal.jsonl", command.out / "train-001.npy"

@@ -184,3 +184,32 @@ def test_errors(folder, tmp_path):
     (tmp_path / "only" / "broken.jpg").write_bytes(b"x")
     with pytest.raises(DataError, match=r"broken\.jpg"):
         measure(FolderSplit(tmp_path), SIZE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("mean_image", np.zeros((3, 4, 5), "f"), r"mean_image: expected .* \(3, 5, 5\), found float32 \(3, 4, 5\)"),
+        ("mean_image", np.zeros((4, 4), "f"), "mean_image: expected floating-point numbers of the shape"),
+        ("mean_image", np.zeros((3, 0, 0), "f"), "mean_image: expected floating-point numbers of the shape"),
+        ("mean_image", np.zeros((3, 4, 4), "i4"), "mean_image: expected .*, found int32"),
+        ("mean_image", np.full((3, 4, 4), np.nan), "mean_image: has values that are not finite"),
+        ("mean_image", np.full((3, 4, 4), 1e300), "mean_image: has values that are not finite"),
+        ("components", np.zeros((3, 4), "f"), "components: expected"),
+        ("components", np.full((3, 3), np.inf), "components: has values that are not finite"),
+        ("deviations", np.array([1, -1, 2.0]), "deviations: has values that are not finite, or below zero"),
+        ("deviations", np.ones(3, bool), "deviations: expected .*, found bool"),
+        ("images", np.array([-1]), "images: has values that are not finite, or below zero"),
+        ("images", np.array([1.5]), "images: expected integers of the shape"),
+        ("images", np.zeros(0, int), "images: expected integers of the shape"),
+    ],
+)
+def test_arrays_that_are_no_statistics_are_named(name, value, message):
+    arrays = {
+        "statistics.mean_image": np.zeros((3, 4, 4)), "statistics.components": np.eye(3, dtype="f"),
+        "statistics.deviations": np.ones(3, "f"), "statistics.images": np.array([7]),
+    }  # fmt: skip
+    statistics = Statistics.from_arrays(arrays)
+    assert statistics.images == 7 and statistics.mean_image.dtype == np.float32
+    with pytest.raises(ValueError, match=message):
+        Statistics.from_arrays(arrays | {f"statistics.{name}": value})

@@ -1,5 +1,6 @@
 """The main job, started as a user starts it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,5 +17,6 @@ def command(*options) -> list[str]:
     return [sys.executable, *EMULATED, str(SCRIPT), *map(str, options)]
 
 
-def run(folder: Path, *options, timeout: float = 120) -> subprocess.CompletedProcess:
-    return subprocess.run(command(*options), cwd=folder, capture_output=True, text=True, timeout=timeout)
+def run(folder: Path, *options, **environment) -> subprocess.CompletedProcess:
+    environment = os.environ | environment
+    return subprocess.run(command(*options), cwd=folder, capture_output=True, text=True, env=environment)

@@ -110,11 +110,23 @@ def test_what_does_not_fit_is_refused():
         ({"order": "vgg"}, "order must be 'paper' or 'caffenet', got 'vgg'"),
         ({"initialization": "zeros"}, "initialization must be 'paper' or 'he', got 'zeros'"),
         ({"width": 0}, "width > 0"),
-        ({"groups": 0}, "groups >= 1"),
-        ({"num_classes": 0}, "num_classes >= 1"),
+        ({"groups": 0}, "groups: expected 1 or more"),
+        ({"num_classes": 0}, "num_classes: expected 1 or more"),
         ({"dropout": 1.0}, "p < 1"),
+        ({"width": float("nan")}, "width > 0"),
+        ({"width": float("inf")}, "width > 0"),
     ]:
         with pytest.raises(ValueError, match=message):
+            small(**options)
+    for options, message in [
+        ({"width": "1"}, "expected a number as width, got '1'"),
+        ({"width": True}, "expected a number as width, got True"),
+        ({"num_classes": [3]}, "num_classes: expected a whole number"),
+        ({"input_size": 67.0}, "input_size: expected a whole number"),
+        ({"groups": True}, "groups: expected a whole number"),
+        ({"seed": None}, "expected a whole number as seed, got None"),
+    ]:
+        with pytest.raises(TypeError, match=message):
             small(**options)
 
 
@@ -215,7 +227,7 @@ def test_what_does_not_fit_torchvisions_is_refused():
         ({"input_size": 62}, "pool5"),
         ({"input_size": 4}, "conv1"),
         ({"width": 0}, "alexnet_torchvision: expected width > 0"),
-        ({"num_classes": 0}, "num_classes >= 1"),
+        ({"num_classes": 0}, "num_classes: expected 1 or more"),
         ({"dropout": 1.0}, "p < 1"),
     ]:
         with pytest.raises(ValueError, match=message):

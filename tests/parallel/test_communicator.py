@@ -122,7 +122,7 @@ def test_many_operations_with_devices_that_are_late(count, within):
             wrong += not (to_host(found) == expected).all()
         return wrong
 
-    assert within(lambda: devices.run(task), 20) == [0] * count
+    assert within(lambda: devices.run(task)) == [0] * count
 
 
 def test_a_barrier_waits_for_all(within):
@@ -160,11 +160,9 @@ def test_the_first_error_frees_those_who_wait(failing, error, within):
             raise error
         communicators[rank].all_reduce(to_device(np.ones(2)), to_device(np.ones(2)))
 
-    start = time.perf_counter()
     with pytest.raises(type(error)) as raised:
         within(lambda: devices.run(task))
     assert raised.value is error
-    assert time.perf_counter() - start < 2
     assert within(lambda: devices.run(lambda rank: communicators[rank].barrier() or rank)) == [0, 1, 2]
 
 
@@ -172,7 +170,8 @@ def test_the_first_of_several_errors_counts(within):
     devices = Devices(3)
 
     def task(rank: int) -> None:
-        time.sleep(0.1 if rank == 0 else 0.3 * (rank - 1))
+        while rank != 1 and devices.meeting.error is None:
+            time.sleep(0.001)
         raise ValueError(f"device {rank}")
 
     with pytest.raises(ValueError, match="device 1"):
@@ -219,12 +218,14 @@ def test_boards_are_in_step_again_after_an_error(within):
 def test_an_interrupt_of_the_one_who_waits_stops_the_devices():
     """Ctrl-C reaches the main thread; the devices are free again before it goes on."""
     devices, communicators, _ = team_of(2)
-    ended = []
+    ended, other = [], threading.Event()
 
     def task(rank: int) -> None:
         try:
-            if rank == 0:
-                time.sleep(0.05)  # the main thread waits by now
+            if rank == 1:
+                other.set()
+            else:
+                other.wait()  # the main thread has started all, and waits
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
                 time.sleep(0.2)
             communicators[rank].barrier()

@@ -25,11 +25,9 @@ def frames(error: BaseException) -> list[str]:
 
 
 def raised_by(within, task) -> BaseException:
-    """The error that `task` raises, in less than two seconds."""
-    start = time.perf_counter()
+    """The error that `task` raises; it does not wait for ever."""
     with pytest.raises(BaseException) as raised:
         within(task)
-    assert time.perf_counter() - start < 2
     return raised.value
 
 
@@ -127,7 +125,8 @@ def test_the_first_of_two_errors_is_raised(monkeypatch, within):
     first, second = DeviceBurntError("first"), DeviceBurntError("second")
 
     def late(*arguments):
-        time.sleep(0.2)
+        while towers._devices.meeting.error is None:  # the first has been met
+            time.sleep(0.001)
         raise second
 
     breaks(monkeypatch, towers.towers[1]["conv2"], "forward", first)

@@ -1,5 +1,9 @@
 """Checkpoints: a run that goes on is bit-equal to one that never stopped, and nothing damaged is ever loaded."""
 
+import dataclasses
+import hashlib
+import json
+import math
 import os
 import resource
 import shutil
@@ -7,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from odd_files import NO_FILES
 
 from tinynet import CheckpointError, models, save_weights
 from tinynet.backend import to_host
@@ -88,13 +93,106 @@ def test_the_last_and_the_best_are_kept(make_run, tmp_path):
     run, history = make_run(), []
     for number, error in enumerate([50.0, 20.0, 30.0, 20.0, 25.0, 40.0], start=1):
         save(run, tmp_path, step=10 * number - 5, epoch=number - 1, running=EpochState().counts(), history=history)
-        history.append({"epoch": number, "validation": {"top1_error": error}})
+        result = {"loss": 1.0, "top1_error": error, "top5_error": 0.0}
+        record = {"epoch": number, "step": 10 * number, "lr": 0.01, "train": result, "validation": result}
+        history.append(record)
         save(run, tmp_path, step=10 * number, epoch=number, history=history)
     assert [int(path.name.removeprefix("step-")) for path in Checkpoints(tmp_path).paths()] == [20, 50, 55, 60]
-    # going on from step 50: what was saved after it is no longer this run's
-    save(run, tmp_path, step=52, epoch=5, running=EpochState().counts(), history=history[:5])
-    assert [int(path.name.removeprefix("step-")) for path in Checkpoints(tmp_path).paths()] == [20, 50, 52]
     assert {path.name[:5] for path in tmp_path.iterdir()} == {"step-"}
+
+
+def steps(folder: Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
+
+
+def test_what_a_run_leaves_behind_stays_until_it_has_passed_it(make_run, tmp_path):
+    run = make_run()
+    for step in (10, 20, 30, 40, 50):
+        save(run, tmp_path, step=step, keep=5)
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert [path.name[-2:] for path in checkpoints.go_on_from(tmp_path / "step-000000020")] == ["30", "40", "50"]
+    assert checkpoints.load_newest(pytest.fail).step == 20  # a kill before the first save leads back to it
+    save(run, tmp_path, step=25, keep=2)
+    assert steps(tmp_path) == [20, 25, 30, 40, 50]
+    save(run, tmp_path, step=30, keep=2)  # is now the run's own
+    assert steps(tmp_path) == [25, 30, 40, 50] and checkpoints.load_newest(pytest.fail).step == 30
+    for name in ("step-000000025", "step-000000030"):
+        (tmp_path / name / "state.json").unlink()
+    assert checkpoints.load_newest(lambda message: None).step == 50  # better than nothing
+    save(run, tmp_path, step=45, keep=2)
+    assert steps(tmp_path) == [30, 45, 50]
+    assert [path.name[-2:] for path in checkpoints.go_on_from(tmp_path / "step-000000050")] == []
+    save(run, tmp_path, step=55, keep=2)
+    assert steps(tmp_path) == [50, 55]  # to which it went back
+
+
+def test_what_a_state_says_is_checked(make_run, tmp_path):
+    """Whatever state.json is, also under a checksum that is right."""
+    run = make_run()
+    path = save(run, tmp_path, step=1, running=EpochState().counts())
+    good = json.loads((path / "state.json").read_text())
+    running = good["running"]
+    hostile = [
+        *({"step": step} for step in ("1", -1, True, 1e300, 10**30)),
+        {"epoch": None}, {"history": {}}, {"history": [[]]}, {"history": [{"epoch": 1}]},
+        *({"running": counts} for counts in ({"images": 1}, running | {"images": "1"}, running | {"before": math.inf})),
+        *({"settings": settings} for settings in ([], {"classes": "abc"}, {"scale": 0}, {"names": [1]})),
+        {"settings": {"crop": 8, "resize": 7}}, {"settings": {"classes": ["a"], "names": ["a", "b"]}},
+        *({"left_out": bad} for bad in ([], {"train": {"-1": "x"}}, {"train": {"1": []}})),
+        {"other": 1},
+    ]  # fmt: skip
+    texts = [json.dumps(good | change) for change in hostile] + ["[" * 5000, "7", "", "\0", '{"step": 1}']
+    for text in texts:
+        (path / "state.json").write_text(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        lines = (path / CHECKSUMS).read_text().splitlines()
+        lines = [f"{digest}  state.json" if line.endswith("  state.json") else line for line in lines]
+        (path / CHECKSUMS).write_text("\n".join(lines) + "\n")
+        with pytest.raises(CheckpointError, match="not a checkpoint that can be used: ") as caught:
+            load_checkpoint(path)
+        assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [*FILES, CHECKSUMS])
+@pytest.mark.parametrize("make", NO_FILES)
+def test_what_is_no_file_is_no_part_of_a_checkpoint(make_run, tmp_path, name, make):
+    path = save(make_run(), tmp_path, step=1)
+    (path / name).unlink()
+    make(path / name)
+    with pytest.raises(CheckpointError, match=r"not a checkpoint that can be used: .*expected a file, found a"):
+        load_checkpoint(path)
+
+
+def test_options_that_no_run_has_are_refused(make_run, tmp_path):
+    path = save(make_run(), tmp_path, step=1)
+    with pytest.raises(CheckpointError, match="its settings lack classes, data, data_set, drawn, network, scale"):
+        load_checkpoint(path).check_options({})
+    settings = {"network": {}, "scale": 1, "classes": [], "data": "", "data_set": "", "drawn": False}
+    settings |= {"width": 1, "seed": -1, "order": "paper", "devices": None}
+    options = {"width": 1.0, "seed": 0, "order": "paper", "devices": None, "new": 7}
+    checkpoint = dataclasses.replace(load_checkpoint(path), settings=settings)
+    checkpoint.check_options(options)
+    for name, value in (("width", "1"), ("width", True), ("seed", 1.5), ("seed", None), ("order", 7), ("devices", -1)):
+        with pytest.raises(CheckpointError, match=f"its settings: {name} cannot be "):
+            dataclasses.replace(checkpoint, settings=settings | {name: value}).check_options(options)
+
+
+def test_a_network_of_other_shapes_is_refused_before_it_takes_memory(make_run, tmp_path):
+    run = make_run()
+    network = {"num_classes": 3, "width": 0.06, "input_size": 67, "initialization": "he"}
+    checkpoint = load_checkpoint(save(run, tmp_path, step=1))
+    checkpoint = dataclasses.replace(checkpoint, settings={"network": network})
+    net = checkpoint.build(models.alexnet, network | {"dropout": 0.1})
+    checkpoint.restore(net)
+    for name, parameter in run.net.params.items():
+        assert to_host(parameter).tobytes() == to_host(net.params[name]).tobytes()
+    for change, what in (
+        ({"width": 0.1}, r"--width 0\.1 \(made with 0\.06\)$"),
+        ({"width": 40.0}, r"--width 40\.0 \(made with 0\.06\)$"),
+        ({"groups": 1, "input_size": 6000}, r"--groups 1 .*, --crop 6000 \(made with 67\)$"),
+    ):
+        with pytest.raises(CheckpointError, match=f"other shapes, which --override cannot change: {what}"):
+            checkpoint.build(models.alexnet, network | change)
 
 
 def offsets(size: int, count: int) -> list[int]:

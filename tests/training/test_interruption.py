@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -24,53 +23,69 @@ def test_a_signal_is_kept_until_it_is_asked_for():
 
 
 HOST = os.environ | {"TINYNET_BACKEND": "numpy"}
-SLEEP = """
-import signal, time
+ECHO = """
+import signal, sys
 from tinynet.training import StopSignals
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where the tests run under nohup, it is ignored
 with StopSignals():
     print("ready", flush=True)
-    time.sleep(60)
+    for line in sys.stdin:
+        print(line, end="", flush=True)
 """
+
+
+class Echo:
+    """A process under StopSignals that repeats each line that it is sent."""
+
+    def __init__(self, code: str = ECHO):
+        pipe = subprocess.PIPE
+        command = [sys.executable, "-c", code]
+        self.process = subprocess.Popen(command, env=HOST, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def lives(self) -> bool:
+        print("still there", file=self.process.stdin, flush=True)
+        return self.process.stdout.readline() == "still there\n"
+
+    def __enter__(self) -> "Echo":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            stream.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_the_process_at_once(number):
-    pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", SLEEP], env=HOST, stdout=pipe, stderr=pipe, text=True)
-    try:
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(number)
-        assert process.stderr.readline() == "\n"
-        assert "once more to exit at once" in process.stderr.readline()
-        time.sleep(0.2)
-        assert process.poll() is None
-        process.send_signal(number)
-        assert process.wait(10) == -number
-    finally:
-        process.kill()
-        process.communicate()
+    with Echo() as echo:
+        echo.process.send_signal(number)
+        assert echo.process.stderr.readline() == "\n"
+        assert "once more to exit at once" in echo.process.stderr.readline()
+        assert echo.lives()
+        echo.process.send_signal(number)
+        assert echo.process.wait() == -number
 
 
 def test_a_closed_terminal_may_hang_up_twice():
     """The shell sends SIGHUP, and so does the system when the shell ends."""
-    code = SLEEP.replace("sleep(60)", "sleep(0.5); print('through')")
-    pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", code], env=HOST, stdout=pipe, stderr=pipe, text=True)
-    assert process.stdout.readline() == "ready\n"
-    for _ in range(2):
-        process.send_signal(signal.SIGHUP)
-        time.sleep(0.05)
-    stdout, stderr = process.communicate(timeout=30)
-    assert stdout == "through\n" and process.returncode == 0 and stderr.count("finishing this step") == 1
+    with Echo() as echo:
+        echo.process.send_signal(signal.SIGHUP)
+        assert echo.process.stderr.readline() == "\n"
+        assert "finishing this step" in echo.process.stderr.readline()
+        echo.process.send_signal(signal.SIGHUP)
+        assert echo.lives()
+        _, stderr = echo.process.communicate()
+        assert stderr == "" and echo.process.returncode == 0
 
 
 def test_nohup_stays():
-    code = SLEEP.replace("SIG_DFL", "SIG_IGN").replace("sleep(60)", "sleep(0.5); print('through')")
-    process = subprocess.Popen([sys.executable, "-c", code], env=HOST, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGHUP)
-    assert process.communicate(timeout=30)[0] == "through\n" and process.returncode == 0
+    with Echo(ECHO.replace("SIG_DFL", "SIG_IGN")) as echo:
+        echo.process.send_signal(signal.SIGHUP)
+        assert echo.lives()
+        _, stderr = echo.process.communicate()
+        assert stderr == "" and echo.process.returncode == 0
 
 
 def test_output_that_nobody_reads_ends_nothing(tmp_path):
@@ -83,23 +98,30 @@ def test_output_that_nobody_reads_ends_nothing(tmp_path):
     process.stderr.close()
     process.stdin.write(b"\n")
     process.stdin.close()
-    assert process.wait(30) == 0
+    assert process.wait() == 0
     assert file.read_text() == "still there"
 
 
 def test_a_signal_that_also_ends_the_reader_of_the_output(tmp_path):
     """Ctrl-C under `2>&1 | tee log` goes to both: the wish is granted, although nobody hears that it was heard."""
-    code = SLEEP.replace("time.sleep(60)", "time.sleep(2)\n    open(sys.argv[1], 'w').write('saved')")
-    code = code.replace("import signal", "import sys, signal")
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path / "file"], env=HOST, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout.readline() == b"ready\n"
-    process.stdout.close()
-    process.stderr.close()
-    process.send_signal(signal.SIGINT)
-    process.wait(30)
+    code = ECHO + f"\nopen({str(tmp_path / 'file')!r}, 'w').write('saved')"
+    with Echo(code.replace('print(line, end="", flush=True)', "pass")) as echo:
+        echo.process.stdout.close()
+        echo.process.stderr.close()
+        echo.process.send_signal(signal.SIGINT)
+        echo.process.stdin.close()
+        assert echo.process.wait() == 0
     assert (tmp_path / "file").read_text() == "saved"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_that_the_terminal_cannot_show_end_nothing(encoding):
+    code = "from tinynet.training import lasting_output\nimport sys\n"
+    code += "with lasting_output():\n    print('caf\\u00e9 \\u732b \\udce9', flush=True)\n    print('end')\n"
+    environment = HOST | {"PYTHONIOENCODING": encoding}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert result.returncode == 0 and result.stdout.endswith(b"\\udce9\nend\n"), result
+    assert result.stdout.decode(encoding).startswith("caf\\xe9" if encoding == "ascii" else "café")
 
 
 def test_output_that_is_closed_from_the_start_ends_nothing():

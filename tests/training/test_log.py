@@ -1,16 +1,24 @@
 """The log: what a kill and a resumed run leave of it, the sizes of parameters, and TensorBoard's curves."""
 
 import json
+import os
 import sys
 
 import numpy as np
 import pytest
 from inputs import normal
+from odd_files import NO_FILES
 
 from tinynet import SGD, models, parallel
 from tinynet.backend import to_device
 from tinynet.interchange.weights import whole_parameters
 from tinynet.training import TensorBoard, append_json_line, parameter_sizes, read_log
+
+RESULT = {"loss": 1.5, "top1_error": 50.0, "top5_error": 0.0}
+
+
+def epoch_record(step: int, **more) -> dict:
+    return {"event": "epoch", "epoch": 1, "step": step, "lr": 0.01, "train": RESULT, "validation": RESULT} | more
 
 
 def test_a_torn_line_costs_itself_only(tmp_path):
@@ -19,8 +27,8 @@ def test_a_torn_line_costs_itself_only(tmp_path):
     with open(log, "a") as file:
         file.write('{"event": "epoch", "st')  # killed here
     assert read_log(log) == [{"event": "start"}]
-    append_json_line(log, {"event": "epoch", "step": 5, "name": "Käfer"})
-    append_json_line(log, {"event": "epoch", "step": 10})
+    append_json_line(log, epoch_record(5, name="Käfer"))
+    append_json_line(log, epoch_record(10))
     assert [record.get("step") for record in read_log(log)] == [None, 5, 10]
     assert read_log(log)[1]["name"] == "Käfer"
     assert log.read_bytes().count(b"\n") == 4
@@ -40,21 +48,84 @@ def test_what_a_resumed_run_did_again_is_void(tmp_path):
     log = tmp_path / "log.jsonl"
     for record in (
         {"event": "start"},
-        {"event": "epoch", "step": 10, "run": 1},
-        {"event": "epoch", "step": 20, "run": 1},
+        epoch_record(10, run=1),
+        epoch_record(20, run=1),
         {"event": "bad_image", "step": 25, "run": 1},
         {"event": "resume", "step": 10},
-        {"event": "epoch", "step": 20, "run": 2},
-        {"event": "epoch", "step": 30, "run": 2},
+        epoch_record(20, run=2),
+        epoch_record(30, run=2),
         {"event": "resume", "step": 20},
-        {"event": "epoch", "step": 30, "run": 3},
+        epoch_record(30, run=3),
         {"event": "resume", "step": 30},
-        {"event": "epoch", "step": 30, "run": 4},
+        epoch_record(30, run=4),
     ):
         append_json_line(log, record)
     epochs = [(record["step"], record["run"]) for record in read_log(log) if record.get("event") == "epoch"]
     assert epochs == [(10, 1), (20, 2), (30, 4)]
     assert not any(record["event"] == "bad_image" for record in read_log(log))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"event": ["epoch"]},
+        {"event": "resume", "step": "10"},
+        {"event": "resume", "step": True},
+        {"event": "resume", "step": 1e400},
+        {"event": "test", "step": 10**400},
+        {"event": "epoch", "step": 10},
+        epoch_record(10, epoch="1"),
+        epoch_record(10, lr=None),
+        epoch_record(10, lr=10**400),
+        epoch_record(10, lr=float("nan")),
+        epoch_record(10, train=[]),
+        epoch_record(10, validation={"loss": 1.0}),
+        epoch_record(10, validation=RESULT | {"top1_error": "50"}),
+        epoch_record(10, validation=RESULT | {"top5_error": [0]}),
+        "[" * 5000,
+        '{"a":' * 5000,
+        "9" * 5000,
+    ],
+)
+def test_a_line_that_no_run_has_written_costs_itself_only(tmp_path, line):
+    log = tmp_path / "log.jsonl"
+    append_json_line(log, epoch_record(20))
+    with open(log, "a") as file:
+        file.write(line if isinstance(line, str) else json.dumps(line))
+    append_json_line(log, epoch_record(30))
+    assert [record["step"] for record in read_log(log)] == [20, 30]
+
+
+def test_what_a_log_costs_grows_with_its_lines_alone(tmp_path):
+    """Not with their square, when every record asks which before it are void. Counted are function calls."""
+
+    def calls(lines: int) -> int:
+        log, count = tmp_path / f"{lines}.jsonl", 0
+        records = [epoch_record(step) for step in range(lines)] + [{"event": "resume", "step": lines}] * lines
+        log.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+        def counted(frame, event, argument) -> None:
+            nonlocal count
+            count += 1
+
+        sys.setprofile(counted)
+        try:
+            found = read_log(log)
+        finally:
+            sys.setprofile(None)
+        assert len(found) == 2 * lines
+        return count
+
+    assert calls(400) < 2.2 * calls(200)
+
+
+@pytest.mark.parametrize("make", NO_FILES)
+def test_what_is_no_file_is_no_log(tmp_path, make):
+    make(tmp_path / "log.jsonl")
+    with pytest.raises(OSError, match="expected a file, found a"):
+        read_log(tmp_path / "log.jsonl")
+    with pytest.raises(OSError, match="expected a file, found a"):
+        append_json_line(tmp_path / "log.jsonl", {})
 
 
 def moved(net) -> SGD:
@@ -131,6 +202,12 @@ def test_tensorboard_forgets_what_a_resumed_run_does_again(tmp_path):
     with TensorBoard(tmp_path, resumed_at=20) as board:
         board.add(record(30, 2.0))
     assert scalars(tmp_path)["train/loss"] == [(10, 1.0), (20, 1.0), (30, 2.0)]
+
+
+def test_a_folder_that_tensorboard_cannot_name_is_refused(tmp_path):
+    pytest.importorskip("tensorboard")
+    with pytest.raises(ValueError, match=r"/r\\xfcn: TensorBoard takes no folder whose name is not UTF-8"):
+        TensorBoard(tmp_path / os.fsdecode(b"r\xfcn"))
 
 
 def test_without_tensorboard_the_error_says_what_to_install(tmp_path, monkeypatch):

@@ -1,13 +1,13 @@
 """Training and evaluation on real files: it learns, it repeats itself to the last bit, and it stops in time."""
 
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tinynet.backend import to_host
 from tinynet.data import Batch, Prepare
-from tinynet.training import NonFiniteError, evaluate, train_epoch
+from tinynet.training import EpochState, NonFiniteError, evaluate, loop, train_epoch
 
 
 def epoch(run, number: int):
@@ -55,23 +55,27 @@ def test_the_state_counts_images_time_and_reports(make_run):
     assert reports == [16, 32, 36]
     assert state.images == 36 and state.batches == 3
     assert 0 <= state.waiting_share < 1 and state.images_per_second > 0
-    seconds = state.seconds
-    time.sleep(0.02)
-    assert state.seconds == seconds  # the clock stands still when the epoch is over
+    assert state.seconds == state.seconds == state.ended - state.started  # the clock stands still after the epoch
 
 
-def test_waiting_for_the_loader_is_counted(make_run):
-    run = make_run(workers=0)
-    batches = run.train.epoch
+def test_waiting_for_the_loader_is_counted(make_run, monkeypatch):
+    run, now = make_run(workers=0), [0.0]
+    batches, forward = run.train.epoch, run.loss.forward
 
     def slow(*arguments):
         for batch in batches(*arguments):
-            time.sleep(0.05)
+            now[0] += 2
             yield batch
 
-    run.train.epoch = slow
-    state = epoch(run, 0)
-    assert 0.15 <= state.waiting < state.seconds and state.waiting_share == state.waiting / state.seconds
+    def compute(*arguments):
+        now[0] += 1
+        return forward(*arguments)
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    run.train.epoch, run.loss.forward = slow, compute
+    state = EpochState(started=0.0)
+    train_epoch(run.net, run.loss, run.optimizer, run.train, run.prepare, 0, state=state)
+    assert (state.waiting, state.seconds, state.waiting_share) == (6, 9, 6 / 9)  # three batches
 
 
 def test_ten_views_are_averaged_after_the_softmax(make_run):
@@ -98,7 +102,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(make_run, bad):
     epoch(run, 0)
     run.net["conv3"].params["weight"][0, 0, 0, 0] = bad
     before = weights(run)
-    with pytest.raises(NonFiniteError, match=r"step 3 \(epoch 2, batch 1 of 3\).*are values of conv3.weight"):
+    place, cause = r"step 3 \(epoch 2, batch 1 of 3\)", "are values of conv3.weight: a smaller learning rate may help"
+    with pytest.raises(NonFiniteError, match=f"{place}: the loss is nan at a learning rate of 0.01; .*{cause}"):
         epoch(run, 1)
     assert_bit_equal(weights(run), before)
 
@@ -115,7 +120,8 @@ def test_input_that_is_not_finite_is_named(make_run):
 
     run.prepare = Spoiled(run.statistics, run.train.crop)
     before = weights(run)
-    with pytest.raises(NonFiniteError, match=r"step 0 .*The input holds values that are not finite"):
+    message = r"step 0 .* at a learning rate of 0\.01; .*The input holds values that are not finite"
+    with pytest.raises(NonFiniteError, match=message):
         epoch(run, 0)
     assert_bit_equal(weights(run), before)
 
@@ -128,7 +134,8 @@ def test_layers_whose_outputs_are_not_finite_are_named(make_run, devices):
     for name, layer, key in run.net.parameters():
         if name.endswith(("fc7.weight", "fc8.weight")):
             layer.params[key][...] = np.float32(3e38)
-    with pytest.raises(NonFiniteError, match=r"The parameters are finite; .* outputs of fc7, relu7, dropout7, .*fc8"):
+    message = r"rate of 0\.01; .*The parameters are finite; .* outputs of fc7, relu7, dropout7, .*fc8"
+    with pytest.raises(NonFiniteError, match=message):
         epoch(run, 1)
 
 

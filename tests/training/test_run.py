@@ -1,16 +1,25 @@
 """The folder of a run: when a checkpoint is due, what a kill left, images left out, and where a run goes on."""
 
+import contextlib
 import json
+import os
+import shlex
+import shutil
+import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinynet import CheckpointError
 from tinynet.data import Statistics
-from tinynet.training import NonFiniteError, Run, read_log
+from tinynet.files import LockedError
+from tinynet.training import NonFiniteError, Run, Stopped, read_log
 
 SETTINGS = {"network": {}, "classes": []}
+RESULT = {"loss": 1.0, "top1_error": 50.0, "top5_error": 0.0}
+EPOCH = {"epoch": 1, "step": 2, "lr": 0.01, "train": RESULT, "validation": RESULT}
 
 
 def save(run: Run, fresh, step: int) -> None:
@@ -83,6 +92,7 @@ def test_an_image_that_is_left_out_is_named_once_also_after_the_run_went_on(tmp_
     run.close()
     with open(tmp_path / "log.jsonl", "a", encoding="utf-8") as log:
         log.write(json.dumps({"evemt": "bad_image"}) + "\n" + json.dumps({"event": "bad_image", "nale": 1}) + "\n")
+        log.write(json.dumps({"event": "bad_image", "name": ["a.jpg"]}) + "\n")
     run = Run(tmp_path)
     run.start(run.find())
     run.bad_image("a.jpg", "truncated")
@@ -102,21 +112,112 @@ def test_a_run_goes_on_in_its_own_folder_whatever_that_is_called(tmp_path, make_
         run.close()
 
 
-def test_after_going_back_to_an_earlier_checkpoint_the_next_one_is_due_at_once(tmp_path, make_run):
+def test_after_going_back_to_an_earlier_checkpoint_the_later_ones_stay(tmp_path, make_run, capsys):
     run, fresh = Run(tmp_path), make_run()
     run.start(None)
-    for step in (1, 2):
+    for step in (1, 2, 3):
         save(run, fresh, step)
     run.close()
     run, checkpoint = Run.resume(tmp_path / "checkpoints" / "step-000000001")
-    run.start(checkpoint)
-    assert run.due()
-    save(run, fresh, 2)
-    assert not run.due()
-    run.close()
+    run.start(checkpoint, keep=1)
+    told = "later checkpoints stay, beside those of --keep, until the run has passed them: step-000000002, step-0"
+    assert f"going on from step-000000001; {told}" in capsys.readouterr().err
+    run.close()  # killed before its first save
     run, checkpoint = Run.resume(tmp_path)
-    run.start(checkpoint)
-    assert not run.due()
+    assert checkpoint.step == 1
+    run.start(checkpoint, keep=1)
+    save(run, fresh, 2)
+    assert [path.name for path in run.checkpoints.paths()] == ["step-000000003", "step-000000002"]
+    save(run, fresh, 4)
+    assert [path.name for path in run.checkpoints.paths()] == ["step-000000004"]
+
+
+def moved(folder, how: str):
+    """What may become of a folder under a live process; where it is then."""
+    aside = folder.with_name("moved")
+    folder.rename(aside)
+    if how == "deleted":
+        shutil.rmtree(aside)
+    if how == "replaced":
+        folder.mkdir()
+    if how == "another run's":
+        Run(folder).start(None)
+    return aside
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted", "replaced", "another run's"])
+def test_a_run_whose_folder_is_gone_goes_on_in_a_new_one_and_says_so(tmp_path, make_run, capsys, how):
+    run, fresh, folder = Run(tmp_path / "a"), make_run(), tmp_path / "a"
+    run.start(None, keep=1)
+    run.describe({"width": 1})
+    save(run, fresh, 1)
+    aside = moved(folder, how)
+    before = sorted(tmp_path.rglob("*"))
+    run.log("epoch")
+    run.unfinish()
+    assert "a record of the log cannot be written: " in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before  # nothing is made again
+    state = {"settings": SETTINGS, "history": [EPOCH], "step": 2, "epoch": 0, "running": {}}
+    run.save(fresh.net, fresh.optimizer, fresh.statistics, state)
+    run.finish(fresh.net, fresh.statistics, SETTINGS)
+    told = capsys.readouterr().err
+    assert f"{folder} was moved, deleted or replaced: the run goes on in {folder}-2" in told and run.unsaved is None
+    assert run.folder == tmp_path / "a-2" and [path.name for path in run.checkpoints.paths()] == ["step-000000002"]
+    assert [record["event"] for record in read_log(run.folder / "log.jsonl")] == ["start", "epoch"]
+    assert json.loads((run.folder / "run.json").read_text()) == {"width": 1} and (run.folder / "final").is_dir()
+    with pytest.raises(LockedError):
+        Run(tmp_path / "a-2")
+    assert not (folder / "final").exists() and not (folder / "checkpoints").exists()
+    if how == "moved":  # which others may have now
+        with contextlib.closing(Run(aside)) as other:
+            assert other.find().step == 1
+
+
+def test_a_run_that_can_go_on_nowhere_goes_on_in_memory(tmp_path, make_run, monkeypatch, capsys):
+    run, fresh = Run(tmp_path / "a"), make_run()
+    run.start(None)
+    moved(tmp_path / "a", "deleted")
+
+    def refuse(self, **options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", refuse)
+        save(run, fresh, 1)
+    assert "no checkpoint of step 1: " in capsys.readouterr().err
+    assert "a was moved, deleted or replaced, and " in str(run.unsaved) and list(tmp_path.iterdir()) == []
+    save(run, fresh, 2)
+    assert run.unsaved is None and run.folder == tmp_path / "a-2"
+
+
+def test_a_loop_of_links_leads_nowhere(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"/a: (leads nowhere|no such folder)"):
+        Run.resume(tmp_path / "a")
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_run_that_is_stopped_says_how_to_go_on_or_that_nothing_was_saved(tmp_path, make_run, capsys, saved):
+    folder = tmp_path / "it's one"
+    run, fresh = Run(folder), make_run()
+    run.start(None)
+    if saved:
+        save(run, fresh, 1)
+    with pytest.raises(Stopped), run.logged():
+        raise Stopped(signal.SIGINT)
+    told = capsys.readouterr().err
+    assert (f"go on with --resume {shlex.quote(str(folder))}" in told) == saved
+    assert ("stopped before the first checkpoint: nothing was saved" in told) != saved
+
+
+def test_names_reach_the_terminal_escaped_and_the_log_as_they_are(tmp_path, capsys):
+    run = Run(tmp_path)
+    run.start(None)
+    name = "x\x1b[2J\nwarning: forged" + os.fsdecode(b"caf\xe9")
+    run.bad_image(name, "no\x07")
+    assert capsys.readouterr().err == r"warning: left out x\x1b[2J\nwarning: forgedcaf\xe9: no\x07" + "\n"
+    assert read_log(tmp_path / "log.jsonl")[-1]["name"] == name
 
 
 def test_statistics_come_back(tmp_path, make_run):

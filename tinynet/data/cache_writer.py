@@ -36,7 +36,7 @@ from tinynet.data.errors import DataError
 from tinynet.data.layouts import open_dataset
 from tinynet.data.names import encoded
 from tinynet.data.statistics import Sums
-from tinynet.files import LOCK, Lock, shown, sync
+from tinynet.files import LOCK, OWNER, Lock, shown, sync
 
 SUMS = "sums.safetensors"
 KEPT = "What is finished is kept: the same command goes on from there"
@@ -97,7 +97,7 @@ def _locked(out: Path) -> Iterator[None]:
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: expected a folder to write, found a file")
     if out.exists() and not (out / JOURNAL).exists():
-        others = sorted({path.name for path in out.iterdir()} - {LOCK})
+        others = sorted({path.name for path in out.iterdir()} - {LOCK, OWNER})
         if others:
             raise DataError(f"{out}: expected a new or empty folder, or a cache begun before; found {others[0]}")
     out.mkdir(parents=True, exist_ok=True)
@@ -236,5 +236,5 @@ class _Writer:
 def _remove_leftovers(out: Path) -> None:
     """Of a whole cache, what only its writing needed; the lock too, since the manifest keeps all from writing now."""
     begun = (*out.glob(".*.partial"), *out.glob(".tmp*"))  # by write_arrays and by safetensors, killed meanwhile
-    for path in (out / JOURNAL, out / SUMS, out / LOCK, *begun):
+    for path in (out / JOURNAL, out / SUMS, out / OWNER, out / LOCK, *begun):
         path.unlink(missing_ok=True)

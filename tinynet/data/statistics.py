@@ -39,20 +39,28 @@ class Statistics:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Statistics":
-        """The inverse of to_arrays; other names in `arrays` are left alone. Raises ValueError when one is
-        missing.
+        """The inverse of to_arrays; other names in `arrays` are left alone. ValueError when one is missing, or is not
+        what statistics can be: shapes as above, numbers that are finite, deviations and a count not below zero.
         """
-        missing = [
-            f"statistics.{field.name}" for field in fields(cls) if f"statistics.{field.name}" not in arrays
-        ]
-        if missing:
-            raise ValueError(
-                f"Statistics: expected arrays named {', '.join(missing)}, found {', '.join(arrays) or 'none'}"
-            )
-        mean_image, components, deviations, images = (
-            arrays[f"statistics.{field.name}"] for field in fields(cls)
-        )
-        return cls(mean_image, components, deviations, int(images[0]))
+        names = {field.name: f"statistics.{field.name}" for field in fields(cls)}
+        if missing := [name for name in names.values() if name not in arrays]:
+            found = ", ".join(list(arrays)[:5]) or "none"
+            raise ValueError(f"Statistics: expected arrays named {', '.join(missing)}, found {found}")
+        found = {name: arrays[full_name] for name, full_name in names.items()}
+        mean_image = found["mean_image"]
+        side = mean_image.shape[-1] if mean_image.ndim == 3 else 1
+        shapes = {"mean_image": (3, side, side), "components": (3, 3), "deviations": (3,), "images": (1,)}
+        for name, array in found.items():
+            kinds, what = ("iu", "integers") if name == "images" else ("f", "floating-point numbers")
+            if array.shape != shapes[name] or array.size == 0 or array.dtype.kind not in kinds:
+                expected = f"{what} of the shape {shapes[name]}"
+                raise ValueError(f"Statistics: {name}: expected {expected}, found {array.dtype} {array.shape}")
+            with np.errstate(all="ignore"):
+                finite = np.isfinite(array.astype(np.float32)).all()
+            if not finite or (name in ("deviations", "images") and array.min() < 0):
+                raise ValueError(f"Statistics: {name}: has values that are not finite, or below zero")
+        images = int(found.pop("images")[0])
+        return cls(**{name: array.astype(np.float32, copy=False) for name, array in found.items()}, images=images)
 
 
 @dataclass

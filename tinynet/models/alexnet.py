@@ -3,8 +3,13 @@
 CaffeNet is alexnet(order="caffenet"); torchvision's network, which has other sizes, is a function of its own.
 """
 
+import itertools
+import math
+from numbers import Integral, Real
+
 from tinynet.initializers import initialize
 from tinynet.layers import Conv2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, MaxPool2d, ReLU
+from tinynet.layers.layer import whole
 from tinynet.network import Sequential
 
 BIASES_OF_ONE = ("conv2", "conv4", "conv5", "fc6", "fc7")  # section 5: "and the fully-connected hidden layers"
@@ -28,17 +33,13 @@ def alexnet(
     order: "paper" normalises, then pools; "caffenet" pools, then normalises. lrn=False leaves the normalisation out.
     initialization: "paper" is N(0, 0.01), with biases of 1 in conv2, conv4, conv5, fc6 and fc7; "he" is He's normal
     distribution with biases of 0, which leaves the first plateau sooner, above all in narrow nets. dropout: p in fc6
-    and fc7. seed: of the weights and of dropout's masks. ValueError where a size does not fit.
+    and fc7. seed: of the weights and of dropout's masks. ValueError or TypeError where a size does not fit.
     """
+    _check_settings("alexnet", width, seed, num_classes=num_classes, groups=groups, input_size=input_size)
     if order not in ("paper", "caffenet"):
         raise ValueError(f"alexnet: order must be 'paper' or 'caffenet', got {order!r}")
     if initialization not in ("paper", "he"):
         raise ValueError(f"alexnet: initialization must be 'paper' or 'he', got {initialization!r}")
-    if width <= 0 or groups < 1 or num_classes < 1:
-        raise ValueError(
-            f"alexnet: expected width > 0, groups >= 1 and num_classes >= 1,"
-            f" got width={width}, groups={groups}, num_classes={num_classes}"
-        )
 
     def wide(channels: int) -> int:
         """`channels` times the width, as a multiple of the groups."""
@@ -67,7 +68,7 @@ def alexnet(
             ("flatten", Flatten()),                                                     # 9216
         ]
     )  # fmt: skip
-    (flat,) = features.output_shape((3, input_size, input_size))
+    flat = _outputs(features, input_size)
     classifier = [
         ("fc6", Linear(flat, wide(4096))),
         ("relu6", ReLU(inplace=True)),
@@ -100,13 +101,9 @@ def alexnet_torchvision(
     networks", where conv4 has 384 kernels). torchvision's average pooling to 6 x 6 before fc6 changes nothing at 224
     pixels and is left out: with other sizes it is fc6 that changes. width multiplies the number of kernels and hidden
     neurons. dropout: p, on the outputs of pool5 and fc6. seed: of the weights, which start with He's normal
-    distribution and biases of 0, and of dropout's masks. ValueError where a size does not fit.
+    distribution and biases of 0, and of dropout's masks. ValueError or TypeError where a size does not fit.
     """
-    if width <= 0 or num_classes < 1:
-        raise ValueError(
-            f"alexnet_torchvision: expected width > 0 and num_classes >= 1,"
-            f" got width={width}, num_classes={num_classes}"
-        )
+    _check_settings("alexnet_torchvision", width, seed, num_classes=num_classes, input_size=input_size)
 
     def wide(channels: int) -> int:
         return max(1, round(channels * width))
@@ -129,7 +126,7 @@ def alexnet_torchvision(
             ("flatten", Flatten()),                                                     # 9216
         ]
     )  # fmt: skip
-    (flat,) = features.output_shape((3, input_size, input_size))
+    flat = _outputs(features, input_size)
     classifier = [
         ("dropout5", Dropout(dropout)),
         ("fc6", Linear(flat, wide(4096))),
@@ -144,3 +141,32 @@ def alexnet_torchvision(
     for name in ("dropout5", "dropout6"):
         net[name].seed = seed
     return net
+
+
+def _outputs(features: Sequential, input_size: int) -> int:
+    """How many numbers the features of an image are; ValueError, with the smallest that works, for too small a size."""
+    try:
+        (outputs,) = features.output_shape((3, input_size, input_size))
+        return outputs
+    except ValueError as error:
+        fits = next(size for size in itertools.count(input_size + 1) if _fits(features, size))
+        raise ValueError(f"{error}: expected an input_size (crop) of {fits} or more") from error
+
+
+def _fits(features: Sequential, input_size: int) -> bool:
+    try:
+        return bool(features.output_shape((3, input_size, input_size)))
+    except ValueError:
+        return False
+
+
+def _check_settings(model: str, width: float, seed: int, **sizes: int) -> None:
+    """Settings may come from a file, and be anything."""
+    for name, size in sizes.items():
+        whole(size, f"{model}: {name}")
+    if isinstance(width, bool) or not isinstance(width, Real):
+        raise TypeError(f"{model}: expected a number as width, got {width!r}")
+    if not 0 < width < math.inf:
+        raise ValueError(f"{model}: expected width > 0, got {width}")
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise TypeError(f"{model}: expected a whole number as seed, got {seed!r}")

@@ -5,8 +5,6 @@ There is no random state to save: every draw depends on the seed and the step al
 
 import contextlib
 import json
-import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,24 +13,36 @@ import numpy as np
 
 from tinynet.backend import to_host
 from tinynet.data import DataError, Dataset, Statistics
-from tinynet.files import check_folder, commit_folder
+from tinynet.files import brief, check_folder, commit_folder, is_count, is_number, read_json, remove, shown, write_text
 from tinynet.interchange.weights import (
     CheckpointError,
     check_arrays,
+    check_shapes,
     read_arrays,
     set_arrays,
     set_parameters,
     whole_parameters,
     write_arrays,
 )
-from tinynet.training.loop import NonFiniteError
-from tinynet.training.trained import STATE, STATISTICS, WEIGHTS, write_trained
+from tinynet.network import Sequential
+from tinynet.training.log import is_epoch
+from tinynet.training.loop import EpochState, NonFiniteError
+from tinynet.training.trained import (
+    LEFT,
+    STATE,
+    STATISTICS,
+    WEIGHTS,
+    check_settings,
+    checkpoint_paths,
+    left_behind,
+    room_for,
+    step_of,
+    write_trained,
+)
 
 VELOCITY = "velocity.safetensors"
 FILES = WEIGHTS, STATISTICS, VELOCITY, STATE
-
-
-NAME = re.compile("step-[0-9]{9,}")
+SHAPE_OPTIONS = {"width": "--width", "groups": "--groups", "input_size": "--crop"}  # what the weights' shapes depend on
 
 
 @dataclass(frozen=True)
@@ -54,19 +64,58 @@ class Checkpoint:
     path: Path
     left_out: dict[str, dict[int, str]] = field(default_factory=dict)
 
+    def check_options(self, options: Mapping[str, object]) -> None:
+        """CheckpointError unless its settings are those of a run, and those named in `options` are of the types of the
+        values there; None stands for a count or nothing.
+        """
+        lacking = {"network", "scale", "classes", "data", "data_set", "drawn"} - self.settings.keys()
+        if lacking:
+            raise CheckpointError(f"{shown(self.path)}: its settings lack {', '.join(sorted(lacking))}")
+        for name in options.keys() & self.settings.keys():
+            value, found = options[name], self.settings[name]
+            if value is None:
+                right = found is None or is_count(found)
+            else:
+                right = is_number(found) if isinstance(value, float) else type(found) is type(value)
+            if not right:
+                raise CheckpointError(f"{shown(self.path)}: its settings: {name} cannot be {brief(found)}")
+
     def check_data(self, data: Dataset, other_images: bool = False) -> None:
         """DataError unless it was made with the classes of `data` and, unless told, with the same images."""
         if self.settings["classes"] != list(data.classes):
-            raise DataError(f"{self.path} was trained on other classes than those of {data.root}")
+            raise DataError(f"{shown(self.path)} was trained on other classes than those of {shown(data.root)}")
         if self.settings["data_set"] != data.fingerprint and not other_images:
-            others = f"other images than those of {data.root}{data.why_other()}"
-            raise DataError(f"{self.path} was trained on {others}; --override goes on")
+            other = f"was trained on other images than those of {shown(data.root)}{data.why_other()}"
+            raise DataError(f"{shown(self.path)} {other}; --override goes on")
+
+    def build(self, model: Callable[..., Sequential], network: Mapping[str, object]) -> Sequential:
+        """model(**network), whose values `restore` is to give. CheckpointError, before much memory is taken, unless it
+        has the shapes of these weights.
+        """
+        shapes = {name: array.shape for name, array in self.weights.items()}
+        try:
+            with room_for(shapes):
+                net = model(**network)
+            check_shapes(net, shapes, shown(self.path))
+            return net
+        except (CheckpointError, OverflowError, RecursionError, TypeError, ValueError) as error:
+            made = self.settings["network"]
+            changed = [
+                f"{option} {brief(network.get(name))} (made with {brief(made.get(name))})"
+                for name, option in SHAPE_OPTIONS.items()
+                if network.get(name) != made.get(name)
+            ]
+            if not changed and isinstance(error, CheckpointError):
+                raise
+            what = f"the weights have other shapes, which --override cannot change: {', '.join(changed)}"
+            reason = what if changed else shown(str(error)[:300])
+            raise CheckpointError(f"{shown(self.path)}: {reason}") from error
 
     def restore(self, net, optimizer=None) -> None:
         """Sets the net's parameters and the optimizer's velocities, all or none; CheckpointError if they do not fit."""
         if optimizer is not None:
-            check_arrays(net, self.velocity, f"{self.path}, velocity")
-        set_parameters(net, self.weights, str(self.path))
+            check_arrays(net, self.velocity, f"{shown(self.path)}, velocity")
+        set_parameters(net, self.weights, shown(self.path))
         if optimizer is not None:
             set_arrays(net, optimizer.velocity, self.velocity)
 
@@ -76,20 +125,51 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     folder = Path(folder)
     if not folder.is_dir():
         found = "that is a file" if folder.exists() else "no such folder"
-        raise CheckpointError(f"{folder}: {found}; a checkpoint is a folder with {', '.join(FILES)}")
+        raise CheckpointError(f"{shown(folder)}: {found}; a checkpoint is a folder with {', '.join(FILES)}")
     try:
         check_folder(folder, FILES)
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        left_out = {split: {int(i): why for i, why in bad.items()} for split, bad in state.get("left_out", {}).items()}
+        state = _checked(read_json(folder / STATE))
         return Checkpoint(
             weights=read_arrays(folder / WEIGHTS)[0],
             velocity=read_arrays(folder / VELOCITY)[0],
             statistics=Statistics.from_arrays(read_arrays(folder / STATISTICS)[0]),
             path=folder,
-            **state | {"left_out": left_out},
+            **state,
         )
-    except (OSError, AttributeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder}: not a checkpoint that can be used: {error}") from error
+    except (CheckpointError, OSError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{shown(folder)}: not a checkpoint that can be used: {shown(error)}") from error
+
+
+def _checked(state: object) -> dict:
+    """The fields of a Checkpoint that a state.json holds; ValueError where they are not what a run has written."""
+
+    def require(right: bool, what: str, value: object) -> None:
+        if not right:
+            raise ValueError(f"{STATE}: expected {what}, found {brief(value)}")
+
+    require(isinstance(state, dict), "an object", state)
+    state = {"left_out": {}} | state
+    kinds = {"settings": dict, "history": list, "step": int, "epoch": int, "running": dict, "left_out": dict}
+    require(state.keys() == kinds.keys(), f"{', '.join(kinds)}", ", ".join(state))
+    for name, kind in kinds.items():
+        require(isinstance(state[name], kind), f"{name} to be of type {kind.__name__}", state[name])
+    for name in ("step", "epoch"):
+        require(is_count(state[name]), f"{name} to be a count", state[name])
+    check_settings(state["settings"])
+    for record in state["history"]:
+        require(is_epoch(record), "history to be of epochs, with their results", record)
+    counts = EpochState().counts()
+    if state["running"]:
+        require(state["running"].keys() == counts.keys(), f"counts of {', '.join(counts)}", ", ".join(state["running"]))
+    for name, value in state["running"].items():
+        right = is_count(value) if isinstance(counts[name], int) else is_number(value)
+        require(right, f"{name} to be a number", value)
+    left_out: dict[str, dict[int, str]] = {}
+    for split, bad in state["left_out"].items():
+        right = isinstance(bad, dict) and all(image.isdecimal() and isinstance(why, str) for image, why in bad.items())
+        require(right, "left_out to say which images cannot be read, and why", bad)
+        left_out[split] = {int(image): why for image, why in bad.items()}
+    return state | {"left_out": left_out}
 
 
 def find_checkpoint(path: str | Path, report: Callable[[str], None] = print) -> Checkpoint:
@@ -103,14 +183,15 @@ def find_checkpoint(path: str | Path, report: Callable[[str], None] = print) -> 
         return load_checkpoint(path)
     checkpoint = Checkpoints(folder).load_newest(report)
     if checkpoint is None:
-        raise CheckpointError(f"{path}: a run without a checkpoint so far")
+        raise CheckpointError(f"{shown(path)}: a run without a checkpoint so far")
     return checkpoint
 
 
 class Checkpoints:
     """The checkpoints of a run: folders step-000001234 in `folder`, of which the last `keep` and the best are kept.
 
-    The best is the one after an epoch whose validation top-1 error is the lowest (the earliest of equals).
+    The best is the one after an epoch whose validation top-1 error is the lowest (the earliest of equals). Beside
+    these, those that the run has left behind by going on from an earlier one stay until it has passed their steps.
     """
 
     def __init__(self, folder: str | Path, keep: int = 3):
@@ -119,9 +200,17 @@ class Checkpoints:
         self.folder, self.keep = Path(folder), keep
 
     def paths(self) -> list[Path]:
-        """Of all checkpoints, the oldest first."""
-        found = (path for path in self.folder.glob("step-*") if NAME.fullmatch(path.name) and path.is_dir())
-        return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+        """Of all checkpoints, the one to go on from last; those that the run has left behind come first."""
+        return checkpoint_paths(self.folder)
+
+    def go_on_from(self, checkpoint: Path) -> list[Path]:
+        """Leaves those with later steps behind, and returns them: from now on `checkpoint` is the newest of the run."""
+        (checkpoint / LEFT).unlink(missing_ok=True)
+        later = [path for path in self.paths() if step_of(path) > step_of(checkpoint)]
+        for path in later:
+            reason = f"The run went on from {checkpoint.name}; this stays until it has passed this step."
+            write_text(path / LEFT, f"{reason}\n")
+        return later
 
     def save(self, net, optimizer, statistics: Statistics, state: Mapping) -> Path:
         """Writes a checkpoint of the step state["step"]; then deletes what is not to be kept.
@@ -134,8 +223,9 @@ class Checkpoints:
         for kind, arrays in (("parameter", weights), ("velocity of", velocity)):
             bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
             if bad:
-                names = ", ".join(bad)
-                raise NonFiniteError(f"step {state['step']}: no checkpoint, since the {kind} {names} is not finite")
+                reason = f"no checkpoint, since the {kind} {', '.join(bad)} is not finite"
+                rate = f"at a learning rate of {optimizer.lr:g}: a smaller one may help"
+                raise NonFiniteError(f"step {state['step']}: {reason}, {rate}")
 
         def write(folder: Path) -> None:
             write_trained(folder, weights, statistics, state["settings"])
@@ -145,8 +235,9 @@ class Checkpoints:
         path = self.folder / f"step-{state['step']:09}"
         try:
             commit_folder(path, write)
-        except OSError as error:
-            raise CheckpointError(f"{path}: cannot be written ({error}); those before it are as they were") from error
+        except (CheckpointError, OSError) as error:
+            reason = f"cannot be written ({shown(error.__cause__ or error)}); those before it are as they were"
+            raise CheckpointError(f"{shown(path)}: {reason}") from error
         with contextlib.suppress(OSError):  # what cannot be deleted now is tried again with the next
             self._prune(path)
         return path
@@ -164,20 +255,18 @@ class Checkpoints:
                 report(f"{error}. Falling back to the checkpoint before it.")
                 errors.append(error)
         if errors:
-            raise CheckpointError(f"{self.folder}: none of {len(errors)} checkpoints can be used: {errors[-1]}")
+            none = f"none of {len(errors)} checkpoints can be used"
+            raise CheckpointError(f"{shown(self.folder)}: {none}: {errors[-1]}")
         return None
 
     def _prune(self, newest: Path) -> None:
-        """Keeps `newest`, those just before it, and the best. One with a higher number was damaged, or left behind when
-        the run went on from an earlier one.
-        """
-        paths = self.paths()
-        place = paths.index(newest)
-        kept = {*paths[max(0, place + 1 - self.keep) : place + 1], self._best(paths[: place + 1])}
-        for path in set(paths) - kept:
+        """Keeps the last of the run's own checkpoints, up to `newest`, the best of them, and all with later steps."""
+        before = [path for path in self.paths() if step_of(path) <= step_of(newest)]
+        own = [path for path in before if not left_behind(path)]
+        for path in set(before) - {*own[-self.keep :], self._best(own)}:
             path.rename(path.with_name(f".{path.name}.deleted"))  # first, so that a kill leaves no half of one
         for path in self.folder.glob(".step-*"):
-            shutil.rmtree(path, ignore_errors=True)
+            remove(path)
 
     @staticmethod
     def _best(paths: list[Path]) -> Path | None:
@@ -185,9 +274,9 @@ class Checkpoints:
         for path in paths:
             try:
                 check_folder(path, (STATE,))
-                state = json.loads((path / STATE).read_text(encoding="utf-8"))
-                if state["history"] and not state["running"]:
-                    errors[path] = state["history"][-1]["validation"]["top1_error"]
-            except (OSError, ValueError, KeyError, TypeError):
+                state = _checked(read_json(path / STATE))
+            except (OSError, ValueError):
                 continue
+            if state["history"] and not state["running"]:
+                errors[path] = state["history"][-1]["validation"]["top1_error"]
         return min(errors, key=errors.get, default=None)

@@ -52,14 +52,19 @@ class StopSignals:
 
 
 class _Lasting:
-    """A text stream that goes nowhere once it cannot be written: its terminal is closed, its `tee` has ended."""
+    """A text stream that goes nowhere once it cannot be written: its terminal is closed, its `tee` has ended. What its
+    encoding has no character for is escaped.
+    """
 
     def __init__(self, stream):
         self._stream = stream
 
     def write(self, text: str) -> int:
         with self._or_nowhere():
-            self._stream.write(text)
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError as error:
+                self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
         return len(text)
 
     def flush(self) -> None:
@@ -81,7 +86,9 @@ class _Lasting:
 
 @contextlib.contextmanager
 def lasting_output() -> Iterator[None]:
-    """Within this context, nobody has to read what is printed: a run of days does not end with its terminal."""
+    """Within this context, nobody has to read what is printed: a run of days does not end with its terminal. Nor does
+    it end with a name that the terminal cannot show.
+    """
     with contextlib.ExitStack() as stack:
         redirections = (contextlib.redirect_stdout, sys.stdout), (contextlib.redirect_stderr, sys.stderr)
         for redirect, stream in redirections:

@@ -5,6 +5,7 @@ What is worth a record, and when, is decided where the run is.
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.backend import xp
+from tinynet.files import check_regular, is_count, is_number, parse_json, shown
 
 CHUNK = 1 << 20  # numbers whose absolute values are in memory at once
 
 
 def append_json_line(path: str | Path, record: dict) -> None:
     """Adds one record to a log of JSON lines, on a fresh line where a kill has torn the last one."""
+    if os.path.lexists(path):
+        check_regular(path)
     with open(path, "ab+") as log:
         torn = log.tell() > 0
         if torn:
@@ -30,25 +34,54 @@ def read_log(path: str | Path) -> list[dict]:
     """The records of a log that count: without lines that a kill tore, and without what a resumed run did again.
 
     A run that goes on from a step writes a record with "event": "resume" and that "step"; records before it with a
-    later step are void; so is all before a "start". OSError when the file cannot be read.
+    later step are void; so is all before a "start". A line that no run has written is left out like a torn one: in what
+    is returned, an "event" is a text, a "step" a whole number, and an "epoch" has its numbers. OSError when the file
+    cannot be read.
     """
-    records: list[dict] = []
-    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(record, dict):
-            continue
-        if record.get("event") == "start":
-            records = []
-        if record.get("event") == "resume":
-            records = [earlier for earlier in records if earlier.get("step", 0) <= record.get("step", math.inf)]
-        if record.get("event") == "epoch":  # killed between the record and the checkpoint after it
-            same = ("epoch", record.get("step"))
-            records = [earlier for earlier in records if (earlier.get("event"), earlier.get("step")) != same]
-        records.append(record)
-    return records
+    check_regular(path)
+    with open(path, encoding="utf-8", errors="replace") as log:
+        records = [record for line in log if (record := _record(line)) is not None]
+    kept: list[dict] = []
+    limit, epochs = math.inf, set()  # as they stand after a record; so the log is walked through once, backwards
+    for record in reversed(records):
+        event, step = record.get("event"), record.get("step", 0)
+        # the same epoch twice: a run was killed between the record and the checkpoint after it
+        if step <= limit and not (event == "epoch" and step in epochs):
+            kept.append(record)
+        if event == "epoch":
+            epochs.add(step)
+        if event == "resume":
+            limit = min(limit, record.get("step", math.inf))
+        if event == "start":
+            break
+    return kept[::-1]
+
+
+def _record(line: str) -> dict | None:
+    """What a line of a log says; None if no run has written it."""
+    try:
+        record = parse_json(line)
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("event", ""), str):
+        return None
+    if not is_count(record.get("step", 0)) or (record.get("event") == "epoch" and not is_epoch(record)):
+        return None
+    return record
+
+
+def is_epoch(record: object) -> bool:
+    """Whether a record of an epoch, from JSON, has its numbers: epoch, step, rate, and the results of both passes; of
+    few classes there need not be top-5 errors.
+    """
+    if not isinstance(record, dict) or not (is_count(record.get("epoch")) and is_count(record.get("step"))):
+        return False
+    numbers = [record.get("lr")]
+    for part in (record.get("train"), record.get("validation")):
+        results = part if isinstance(part, dict) else {}
+        numbers += [results.get("loss"), results.get("top1_error")]
+        numbers += [results["top5_error"]] if results.get("top5_error") is not None else []
+    return all(map(is_number, numbers))
 
 
 # ---- the sizes of parameters ----
@@ -98,7 +131,8 @@ class TensorBoard:
     """Writes the numbers of log records as TensorBoard's scalars into `folder`: tensorboard --logdir FOLDER.
 
     resumed_at: the step from which a run goes on; TensorBoard then forgets the later ones of the run before. It needs
-    neither TensorFlow nor PyTorch. ImportError without the package tensorboard. Use it in a `with`, or close() it.
+    neither TensorFlow nor PyTorch. ImportError without the package tensorboard, ValueError for a folder that it cannot
+    name. Use it in a `with`, or close() it.
     """
 
     def __init__(self, folder: str | Path, resumed_at: int | None = None):
@@ -107,6 +141,8 @@ class TensorBoard:
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
         except ImportError as error:
             raise ImportError(f"TensorBoard's curves need: pip install 'tinynet[tensorboard]' ({error})") from error
+        if str(folder).encode(errors="ignore").decode() != str(folder):
+            raise ValueError(f"{shown(folder)}: TensorBoard takes no folder whose name is not UTF-8")
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         self._writer = EventFileWriter(str(folder))
         if resumed_at is not None:

@@ -97,8 +97,8 @@ def train_epoch(
         value = loss.forward(logits, batch.labels)
         if not math.isfinite(value):
             raise NonFiniteError(
-                f"step {step} (epoch {epoch + 1}, batch {state.batches} of {len(loader)}): the loss is {value};"
-                f" the weights are as before the step. {not_finite(net, x)}"
+                f"step {step} (epoch {epoch + 1}, batch {state.batches} of {len(loader)}): the loss is {value}"
+                f" at a learning rate of {optimizer.lr:g}; the weights are as before the step. {not_finite(net, x)}"
             )
         net.backward(loss.backward())
         optimizer.step()
@@ -117,8 +117,10 @@ def not_finite(net, x) -> str:
     outputs = net.on_devices(lambda device: _outputs_not_finite(getattr(net, "towers", [net])[device], x, device))
     names = list(dict.fromkeys(itertools.chain(*outputs)))  # each once, in order
     if names:
-        return f"The parameters are finite; not finite are values in the outputs of {', '.join(names)}."
+        where = f"not finite are values in the outputs of {', '.join(names)}"
+        return f"The parameters are finite; {where}: a smaller learning rate may help."
     return "Parameters and outputs are finite: the loss overflowed; a smaller learning rate may help."
+
 
 
 def _outputs_not_finite(tower, x, device: int) -> list[str]:

@@ -2,8 +2,7 @@
 
 import itertools
 import json
-import math
-import shutil
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,37 +12,42 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tinynet.data import Statistics
-from tinynet.files import Lock, commit_folder, recover
+from tinynet.files import Lock, commit_folder, recover, remove, shell_word, shown, write_text
 from tinynet.interchange.weights import CheckpointError, whole_parameters
-from tinynet.training.checkpoint import NAME, Checkpoint, Checkpoints, find_checkpoint
+from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint
 from tinynet.training.interruption import Stopped
 from tinynet.training.log import TensorBoard, append_json_line, read_log
-from tinynet.training.trained import FINAL, write_trained
+from tinynet.training.trained import FINAL, NAME, write_trained
 
 
 class Run:
     """Lock, log and checkpoints of the run in `folder`, which is made if it is not there.
 
     It is this process's own from here on, so that what `find` finds is the newest that there will be. LockedError, an
-    OSError, when another process has it.
+    OSError, when another process has it. Where the folder is moved, deleted or replaced nevertheless, nothing more is
+    written under its name, and the run goes on in a new folder from its next checkpoint on.
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock(self.folder)
-        self.checkpoints = Checkpoints(self.folder / "checkpoints")
-        recover(self.checkpoints.folder)
+        self._enter(Path(folder))
         self.unsaved: CheckpointError | None = None  # why the last checkpoint could not be written
         self._curves: TensorBoard | None = None
+        self._settings: dict | None = None
+        self._history: list[dict] = []  # as the last checkpoint has it
         self._damaged: list[str] = []
         self._named: set[str] = set()
+
+    def _enter(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._lock = folder, Lock(folder)
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        recover(self.checkpoints.folder)
+        recover(folder)
 
     @classmethod
     def new(cls, prefix: str | Path) -> "Run":
         """In the folder prefix-1, or the next number that is free."""
-        numbers = itertools.count(1)
-        return cls(next(folder for number in numbers if not (folder := Path(f"{prefix}-{number}")).exists()))
+        return cls(_free(prefix, 1))
 
     @classmethod
     def resume(cls, path: str | Path, folder: str | Path | None = None) -> tuple["Run", Checkpoint]:
@@ -51,8 +55,10 @@ class Run:
 
         folder: where it goes on, if not in that run's own folder. CheckpointError when there is nothing to go on from.
         """
-        path = Path(path).resolve()
-        inside = path
+        try:
+            inside = path = Path(path).resolve()
+        except (OSError, RuntimeError) as error:  # a loop of links
+            raise CheckpointError(f"{shown(path)}: leads nowhere ({shown(error)})") from error
         if (path / "checkpoints").is_dir():
             pass  # a run, even where its own folder is called checkpoints, or lies in one
         elif path.name == "checkpoints":
@@ -61,9 +67,13 @@ class Run:
             inside = path.parent.parent
         if folder is None and not (inside / "checkpoints").is_dir():
             find_checkpoint(path)  # says what is wrong with the path, if it is the path
-            raise CheckpointError(f"{path} is in no run's folder: say with --output-dir where the run goes on")
+            raise CheckpointError(f"{shown(path)} is in no run's folder: say with --output-dir where the run goes on")
         run = cls(inside if folder is None else folder)
-        return run, run.find(path)
+        try:
+            return run, run.find(path)
+        except CheckpointError:
+            run.close()
+            raise
 
     def close(self) -> None:
         """Leaves the folder to others; the end of the process does so, too."""
@@ -99,9 +109,12 @@ class Run:
         here = self.checkpoints.folder
         going_on = resumed is not None and here.exists() and resumed.path.parent.samefile(here)
         if not going_on and (self.checkpoints.paths() or (self.folder / FINAL).exists()):
-            raise FileExistsError(f"{self.folder} has another run: --resume {self.folder}, or choose another folder")
+            going_on = f"--resume {shell_word(self.folder)}, or choose another folder"
+            raise FileExistsError(f"{shown(self.folder)} has another run: {going_on}")
         if tensorboard:
             self._curves = TensorBoard(self.folder / "tensorboard", resumed.step if resumed else None)
+        if going_on:
+            self._leave_behind(resumed)
         if resumed is None:
             self.log("start")
         else:
@@ -109,20 +122,26 @@ class Run:
                 for record in resumed.history:
                     self.log("epoch", **record)
             with suppress(OSError):
-                bad = (record for record in read_log(self._log) if record.get("event") == "bad_image")
-                self._named = {record.get("name") for record in bad}
+                bad = (record.get("name") for record in read_log(self._log) if record.get("event") == "bad_image")
+                self._named = {name for name in bad if isinstance(name, str)}
             self.log("resume", step=resumed.step, checkpoint=str(resumed.path), damaged=self._damaged)
         self._saved, self._steps_since = time.monotonic(), 0
-        if going_on and [path.name for path in self.checkpoints.paths()[-1:]] != [resumed.path.name]:
-            self._saved = -math.inf  # soon, or a kill would lead back to what this run has left
+
+    def _leave_behind(self, resumed: Checkpoint) -> None:
+        """From here on the newest checkpoint of the run is the one that it goes on from."""
+        try:
+            later = [path.name for path in self.checkpoints.go_on_from(resumed.path)]
+        except OSError as error:
+            raise CheckpointError(f"{shown(self.folder)}: later checkpoints cannot be marked: {error}") from error
+        if later:
+            some = ", ".join(later[:3]) + ", ..." * (len(later) > 3)
+            beside = "later checkpoints stay, beside those of --keep, until the run has passed them"
+            self.warn(f"going on from {resumed.path.name}; {beside}: {some}")
 
     def describe(self, settings: Mapping) -> None:
         """Writes run.json: what the run is, for people and for other programs."""
-        path = self.folder / "run.json"
-        try:
-            path.write_text(json.dumps(dict(settings), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        self._settings = dict(settings)
+        write_text(self.folder / "run.json", json.dumps(self._settings, indent=1) + "\n")
 
     # ---- the log ----
 
@@ -134,6 +153,8 @@ class Run:
         """Adds a record to log.jsonl. A full disk does not end a run: the record is lost, and that is said."""
         record = {"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **fields}
         try:
+            if self._lock.lost():
+                raise OSError(f"{shown(self.folder)} was moved, deleted or replaced")
             append_json_line(self._log, record)
             if event == "epoch" and self._curves:
                 self._curves.add(record)
@@ -142,7 +163,8 @@ class Run:
             self.warn(f"a record of the log cannot be written: {error}")
 
     def warn(self, message: str) -> None:
-        tqdm.write(f"warning: {message}", file=sys.stderr)
+        """A line on the terminal, in which what does not print is escaped."""
+        tqdm.write(f"warning: {shown(message)}", file=sys.stderr)
 
     def bad_image(self, name: str, reason: str) -> None:
         """What loaders tell of an image that they leave out: each is named once, on the terminal and in the log."""
@@ -159,7 +181,9 @@ class Run:
         except Exception as error:
             self.log("stop", reason=str(error))
             if isinstance(error, Stopped) and self.checkpoints.paths():
-                self.warn(f"stopped; go on with --resume {self.folder}")
+                self.warn(f"stopped; go on with --resume {shell_word(self.folder)}")
+            elif isinstance(error, Stopped):
+                self.warn("stopped before the first checkpoint: nothing was saved")
             raise
 
     # ---- checkpoints, and the end ----
@@ -174,6 +198,8 @@ class Run:
     def save(self, net, optimizer, statistics: Statistics, state: Mapping) -> None:
         """Saves a checkpoint. When it cannot be written, the run goes on, says so, and tries again at the next."""
         try:
+            self._history = state["history"]
+            self._keep_folder()
             self.checkpoints.save(net, optimizer, statistics, state)
             self.unsaved = None
         except CheckpointError as error:
@@ -182,14 +208,51 @@ class Run:
             self.log("unsaved", step=state["step"], reason=str(error))
         self._saved, self._steps_since = time.monotonic(), 0
 
+    def _keep_folder(self) -> None:
+        """Goes on in a new folder where the run's own has been moved, deleted or replaced: what was trained is not
+        lost, and nothing is written into a folder that another run may have. CheckpointError when there can be none.
+        """
+        if not self._lock.lost():
+            return
+        lost, lock, keep = self.folder, self._lock, self.checkpoints.keep
+        try:
+            self._enter(_free(lost, 2))
+        except OSError as error:
+            raise CheckpointError(f"{shown(lost)} was moved, deleted or replaced, and {error}") from error
+        lock.release()
+        self.checkpoints.keep = keep
+        self.warn(f"{lost} was moved, deleted or replaced: the run goes on in {self.folder}, with its next checkpoint")
+        if self._curves:
+            self._curves.close()
+            self._curves = TensorBoard(self.folder / "tensorboard")
+        self.log("start", moved_from=str(lost))
+        for record in self._history:
+            self.log("epoch", **record)
+        with suppress(OSError):  # a full disk
+            if self._settings is not None:
+                self.describe(self._settings)
+
+    def contents(self) -> list[str]:
+        """What is in the folder, for people; nothing where there is none any more."""
+        with suppress(OSError):
+            return sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
+        return []
+
     def unfinish(self) -> None:
         """Takes the final weights away, which those of a run that goes on no longer are."""
-        shutil.rmtree(self.folder / FINAL, ignore_errors=True)
+        if not self._lock.lost():
+            remove(self.folder / FINAL)
 
     def finish(self, net, statistics: Statistics, settings: Mapping) -> None:
         """Writes the final weights, with what is needed to use them, as the folder `final`: all of it or nothing."""
+        self._keep_folder()
         folder = self.folder / FINAL
         try:
             commit_folder(folder, lambda beside: write_trained(beside, whole_parameters(net), statistics, settings))
-        except OSError as error:
-            raise CheckpointError(f"{folder}: cannot be written ({error})") from error
+        except (CheckpointError, OSError) as error:
+            raise CheckpointError(f"{shown(folder)}: cannot be written ({shown(error.__cause__ or error)})") from error
+
+
+def _free(prefix: str | Path, first: int) -> Path:
+    """The folder prefix-1, or the next number that is free."""
+    return next(path for number in itertools.count(first) if not os.path.lexists(path := Path(f"{prefix}-{number}")))

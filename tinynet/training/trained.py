@@ -4,7 +4,10 @@ Only safetensors and JSON are read. What a run needs beyond that to go on is in 
 """
 
 import json
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +15,24 @@ import numpy as np
 
 from tinynet import models
 from tinynet.data import DataError, Prepare, Statistics
-from tinynet.files import CHECKSUMS, check_folder
-from tinynet.interchange.weights import CheckpointError, read_arrays, set_parameters, write_arrays
+from tinynet.files import CHECKSUMS, brief, check_folder, is_count, is_number, parse_json, shown
+from tinynet.initializers import blank
+from tinynet.interchange.weights import (
+    CheckpointError,
+    Shapes,
+    check_shapes,
+    read_arrays,
+    read_shapes,
+    set_parameters,
+    write_arrays,
+)
 from tinynet.network import Sequential
 
 WEIGHTS, STATISTICS = "weights.safetensors", "statistics.safetensors"
 STATE = "state.json"  # beside them in a checkpoint
 FINAL = "final"  # the folder in a run's with both, once it is finished
+NAME = re.compile("step-[0-9]{9,}")  # of a checkpoint's folder
+LEFT = "LEFT_BEHIND"  # the file that marks one that its run has left behind
 
 
 @dataclass(frozen=True)
@@ -34,11 +48,17 @@ class Trained:
         """The step from a batch's bytes to the network's input, as in its training: its crop, mean image and scale."""
         return Prepare(self.statistics, self.settings["crop"], self.settings["scale"], self.net)
 
+    def data(self) -> str:
+        """Where its training found its images; DataError where its settings do not say."""
+        if not self.settings.get("data"):
+            raise DataError(f"{shown(self.path)}: its settings do not say where its images are: say with --data")
+        return self.settings["data"]
+
     def for_classes(self, classes: Sequence[str]) -> "Trained":
         """Itself; DataError unless it was trained on these classes, in this order."""
         if tuple(self.settings["classes"]) != tuple(classes):
             raise DataError(
-                f"{self.path}: was trained on other classes than the images': {_some(self.settings['classes'])};"
+                f"{shown(self.path)}: was trained on other classes than the images': {_some(self.settings['classes'])};"
                 f" expected {_some(classes)}"
             )
         return self
@@ -62,10 +82,28 @@ def load_trained(path: str | Path, report: Callable[[str], None] = print) -> Tra
     if path.is_file():
         return _load(path)
     if not path.is_dir():
-        raise CheckpointError(f"{path}: no such file or folder: expected weights, a checkpoint's or a run's folder")
+        expected = "expected weights, a checkpoint's or a run's folder"
+        raise CheckpointError(f"{shown(path)}: no such file or folder: {expected}")
     if (path / WEIGHTS).exists():
         return _load(path / WEIGHTS)
     return _newest(path, report)
+
+
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """Of the checkpoints in a run's folder `checkpoints`, the one to go on from last.
+
+    Those that the run has left behind, when it went on from an earlier one, come before its own.
+    """
+    found = (path for path in folder.glob("step-*") if NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(found, key=lambda path: (not left_behind(path), step_of(path)))
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def left_behind(checkpoint: Path) -> bool:
+    return (checkpoint / LEFT).exists()
 
 
 def _newest(run: Path, report: Callable[[str], None]) -> Trained:
@@ -73,7 +111,7 @@ def _newest(run: Path, report: Callable[[str], None]) -> Trained:
     may vanish while the run goes on.
     """
     failures: dict[Path, CheckpointError] = {}
-    while found := sorted({*(run / "checkpoints").glob("step-*"), *run.glob(FINAL)} - failures.keys(), key=_order):
+    while found := [p for p in (*checkpoint_paths(run / "checkpoints"), *run.glob(FINAL)) if p not in failures]:
         try:
             return _load(found[-1] / WEIGHTS)
         except CheckpointError as error:
@@ -81,13 +119,9 @@ def _newest(run: Path, report: Callable[[str], None]) -> Trained:
             if found[-1].exists():
                 report(f"{error}. Taking the one before it")
     if failures:
-        newest = failures[max(failures, key=_order)]
-        raise CheckpointError(f"{run}: none of its {len(failures)} checkpoints can be read; the newest: {newest}")
-    raise CheckpointError(f"{run}: looked for {FINAL}/{WEIGHTS} or checkpoints/step-*/{WEIGHTS}, found neither")
-
-
-def _order(folder: Path) -> tuple[bool, str]:
-    return folder.name == FINAL, folder.name
+        first = next(iter(failures.values()))
+        raise CheckpointError(f"{shown(run)}: none of its {len(failures)} checkpoints can be read; the newest: {first}")
+    raise CheckpointError(f"{shown(run)}: looked for {FINAL}/{WEIGHTS} or checkpoints/step-*/{WEIGHTS}, found neither")
 
 
 def _load(path: Path) -> Trained:
@@ -96,39 +130,101 @@ def _load(path: Path) -> Trained:
             check_folder(path.parent, (WEIGHTS, STATISTICS))
         except ValueError as error:
             raise CheckpointError(str(error)) from error
-    weights, metadata = read_arrays(path)
+    shapes, metadata = read_shapes(path)
     settings = _settings(path, metadata)
     beside = path.with_name(STATISTICS)
     if not beside.exists():
         raise CheckpointError(
-            f"{path}: {STATISTICS}, with the mean image of its training set, is missing beside it: give the run's"
-            f" folder, or copy the file from there"
+            f"{shown(path)}: {STATISTICS}, with the mean image of its training set, is missing beside it: give the"
+            f" run's folder, or copy the file from there"
         )
     try:
         statistics = Statistics.from_arrays(read_arrays(beside)[0])
-        net = models.alexnet(**settings["network"])
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: its network or statistics cannot be rebuilt: {error}") from error
-    set_parameters(net, weights, str(path))
+        if statistics.mean_image.shape[1] != settings["resize"]:
+            raise ValueError(f"a mean image of {statistics.mean_image.shape}, and resize {settings['resize']}")
+        with room_for(shapes):
+            net = models.alexnet(**settings["network"])
+        outputs, classes = net.output_shape((3, settings["crop"], settings["crop"])), len(settings["classes"])
+        if outputs != (classes,):
+            raise ValueError(f"{outputs[0]} outputs, and {classes} classes")
+    except (OverflowError, RecursionError, TypeError, ValueError) as error:
+        reason = f"its network or statistics cannot be rebuilt: {shown(str(error)[:300])}"
+        raise CheckpointError(f"{shown(path)}: {reason}") from error
+    check_shapes(net, shapes, shown(path))  # before they are read
+    set_parameters(net, read_arrays(path)[0], shown(path))
     return Trained(net, statistics, settings, path)
+
+
+def room_for(shapes: Shapes) -> AbstractContextManager[None]:
+    """A context in which to build a network for the weights of a file that holds arrays of these shapes, and no larger
+    one: its settings are not to be trusted before the weights are known to fit. A little more is let by, for the error
+    that names what does not fit.
+    """
+    return blank(2 * sum(map(math.prod, shapes.values())) + 1_000_000)
+
+
+# ---- settings ----
 
 
 def _settings(path: Path, metadata: dict[str, str]) -> dict:
     """The settings in the metadata of the weights, with the classes' names."""
     if "settings" not in metadata:
         raise CheckpointError(
-            f"{path}: has weights but no settings to rebuild the network from: give the {WEIGHTS} or the folder of a"
-            f" run, or build the network yourself and use tinynet.load_weights"
+            f"{shown(path)}: has weights but no settings to rebuild the network from: give the {WEIGHTS} or the folder"
+            f" of a run, or build the network yourself and use tinynet.load_weights"
         )
     try:
-        settings = json.loads(metadata["settings"])
-        missing = [name for name in ("network", "resize", "crop", "scale", "classes") if name not in settings]
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: its settings are no JSON object ({error})") from error
+        settings = parse_json(metadata["settings"])
+        if not isinstance(settings, dict):
+            raise ValueError(f"found {type(settings).__name__}")
+    except ValueError as error:
+        raise CheckpointError(f"{shown(path)}: its settings are no JSON object ({shown(error)})") from error
+    missing = [name for name in ("network", "resize", "crop", "scale", "classes") if name not in settings]
     if missing:
-        raise CheckpointError(f"{path}: its settings lack {', '.join(missing)}; found {', '.join(settings) or 'none'}")
-    return {"names": settings["classes"]} | settings
+        found = shown(", ".join(list(settings)[:20])) or "none"
+        raise CheckpointError(f"{shown(path)}: its settings lack {', '.join(missing)}; found {found}")
+    settings = {"names": settings["classes"]} | settings
+    try:
+        check_settings(settings)
+    except ValueError as error:
+        raise CheckpointError(f"{shown(path)}: its settings: {error}") from error
+    return settings
+
+
+def check_settings(settings: Mapping) -> None:
+    """ValueError unless those of a run's settings that are there are what they can be; others are not looked at."""
+
+    def text(value: object) -> bool:
+        return isinstance(value, str)
+
+    def names(value: object) -> bool:
+        return isinstance(value, list) and all(map(text, value))
+
+    def size(value: object) -> bool:
+        return is_count(value) and value > 0
+
+    def flag(value: object) -> bool:
+        return isinstance(value, bool)
+
+    expected = {
+        "network": (lambda value: isinstance(value, dict), "an object"),
+        "resize": (size, "a whole number above 0"),
+        "crop": (size, "a whole number above 0"),
+        "scale": (lambda value: is_number(value) and value > 0, "a number above 0"),
+        "classes": (names, "a list of texts"),
+        "names": (names, "a list of texts"),
+        "data": (text, "a text"),
+        "data_set": (text, "a text"),
+        "drawn": (flag, "true or false"),
+    }
+    for name, (right, what) in expected.items():
+        if name in settings and not right(settings[name]):
+            raise ValueError(f"{name}: expected {what}, found {brief(settings[name])}")
+    if "crop" in settings and "resize" in settings and settings["crop"] > settings["resize"]:
+        raise ValueError(f"crop {settings['crop']} is larger than resize {settings['resize']}")
+    if "names" in settings and "classes" in settings and len(settings["names"]) != len(settings["classes"]):
+        raise ValueError(f"{len(settings['names'])} names for {len(settings['classes'])} classes")
 
 
 def _some(classes) -> str:
-    return f"{', '.join(classes[:3])}{', ...' * (len(classes) > 3)} ({len(classes)})"
+    return f"{shown(', '.join(classes[:3]))}{', ...' * (len(classes) > 3)} ({len(classes)})"
