@@ -18,9 +18,9 @@ from tinynet.data.archives import in_shard, shared_keys
 from tinynet.data.dataset import Dataset
 from tinynet.data.errors import DataError
 from tinynet.data.names import decoded, encoded
-from tinynet.data.reading import open_file, parse_json, read_file
+from tinynet.data.reading import open_file, read_file
 from tinynet.data.statistics import Statistics
-from tinynet.files import shown
+from tinynet.files import parse_json, shown
 
 FORMAT, VERSION = "tinynet cache", 1
 MANIFEST = "cache.json"  # appears last: a folder that has it holds a whole cache

@@ -13,8 +13,9 @@ import numpy as np
 
 from tinynet.data.cache import Manifest
 from tinynet.data.errors import DataError
-from tinynet.data.reading import open_file, parse_json, read_file
+from tinynet.data.reading import open_file, read_file
 from tinynet.data.statistics import Sums
+from tinynet.files import parse_json
 from tinynet.interchange.weights import CheckpointError, read_arrays, write_arrays
 
 CHUNKS_BETWEEN_SUMS = 32  # whose sums an interruption may lose: seconds of work

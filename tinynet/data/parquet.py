@@ -18,7 +18,8 @@ from tinynet.data.dataset import ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
 from tinynet.data.integer_labels import check_integer_labels, classes_of_integer_labels
 from tinynet.data.names import PackedNames, shortened
-from tinynet.data.reading import open_file, parse_json
+from tinynet.data.reading import open_file
+from tinynet.files import parse_json
 
 EXPECTED = "the columns image (a struct of bytes, binary, and path, text) and label (an integer)"
 LONGEST_PATH = 4096  # characters of an image.path

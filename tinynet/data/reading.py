@@ -3,7 +3,6 @@
 What is in them is known to the files that call this one. Where caches of the user's lie is said here too.
 """
 
-import json
 import os
 import stat
 from pathlib import Path
@@ -36,14 +35,6 @@ def read_text(path: str | os.PathLike) -> str:
     are in names of files.
     """
     return read_file(path).decode("utf-8-sig", "surrogateescape")
-
-
-def parse_json(text: str | bytes) -> object:
-    """json.loads whose only error is ValueError."""
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("JSON that is nested too deeply") from error
 
 
 def cache_folder(name: str) -> Path | None:

@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tinynet.data.errors import DataError
-from tinynet.data.reading import cache_folder, parse_json, read_file
+from tinynet.data.reading import cache_folder, read_file
+from tinynet.files import parse_json
 from tinynet.random import stream
 
 MARKER = "synthetic.json"

@@ -122,7 +122,6 @@ def not_finite(net, x) -> str:
     return "Parameters and outputs are finite: the loss overflowed; a smaller learning rate may help."
 
 
-
 def _outputs_not_finite(tower, x, device: int) -> list[str]:
     """The names of a tower's layers whose outputs hold values that are not finite."""
     names, x = [], on_device(x, device)
