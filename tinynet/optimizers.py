@@ -79,14 +79,13 @@ class SGD:
             decay = self.weight_decay * self._multiplier(self.decay_multipliers, layer, key)
             if not layer.params[key].flags.c_contiguous:  # a user's own array, such as a transposed one
                 layer.params[key] = xp.ascontiguousarray(layer.params[key])
-            arrays = layer.params[key], layer.grads[key], self.velocity[name]
-            shapes = [array.shape for array in arrays]
-            if shapes != shapes[:1] * 3:
+            weight, gradient, velocity = layer.params[key], layer.grads[key], self.velocity[name]
+            if not weight.shape == gradient.shape == velocity.shape:
                 raise ValueError(
-                    f"SGD: expected {name}, its gradient and its velocity to be of one shape, got {shapes[0]},"
-                    f" {shapes[1]} and {shapes[2]}"
+                    f"SGD: expected {name}, its gradient and its velocity to be of one shape,"
+                    f" got {weight.shape}, {gradient.shape} and {velocity.shape}"
                 )
-            updates.append((*arrays, float(lr), float(decay)))
+            updates.append((weight, gradient, velocity, float(lr), float(decay)))
         sgd_update(updates, self.momentum)
 
     def __repr__(self) -> str:

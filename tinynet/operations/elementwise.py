@@ -77,7 +77,7 @@ def tanh_forward(x, y) -> None:
 
 def tanh_backward(x, dy, dx) -> None:
     """dx = dy * 4 e / (1 + e)^2 with e = exp(-2 |x|): 1 - tanh(x)^2, small as it may be."""
-    run_flat(lambda x, dy, dx: _times_slope(x, dy, dx, -2, 4), x, dy, dx)
+    run_flat(lambda x, dy, dx: _times_slope(x, dy, dx, 2, 4), x, dy, dx)
 
 
 def sigmoid_forward(x, y) -> None:
@@ -88,8 +88,7 @@ def sigmoid_forward(x, y) -> None:
 
     def task(x, y) -> None:
         e = scratch("e", x.shape, x.dtype)
-        xp.abs(x, out=e)
-        xp.negative(e, out=e)
+        xp.copysign(x, -1, out=e)  # -|x|
         xp.exp(e, out=e)
         xp.minimum(x, 0, out=y)
         xp.exp(y, out=y)  # 1 for x >= 0, else e
@@ -101,14 +100,15 @@ def sigmoid_forward(x, y) -> None:
 
 def sigmoid_backward(x, dy, dx) -> None:
     """dx = dy * e / (1 + e)^2 with e = exp(-|x|): sigmoid(x) * (1 - sigmoid(x)), small as it may be."""
-    run_flat(lambda x, dy, dx: _times_slope(x, dy, dx, -1, 1), x, dy, dx)
+    run_flat(lambda x, dy, dx: _times_slope(x, dy, dx, 1, 1), x, dy, dx)
 
 
 def _times_slope(x, dy, dx, rate: float, factor: float) -> None:
-    """dx = dy * factor * e / (1 + e)^2 with e = exp(rate * |x|), for a negative rate."""
+    """dx = dy * factor * e / (1 + e)^2 with e = exp(-rate * |x|)."""
     e, below = scratch("e", x.shape, x.dtype), scratch("below", x.shape, x.dtype)
-    xp.abs(x, out=e)
-    e *= rate
+    xp.copysign(x, -1, out=e)  # -|x|
+    if rate != 1:
+        e *= rate
     xp.exp(e, out=e)
     xp.add(e, 1, out=below)
     below *= below
