@@ -132,6 +132,91 @@ def test_after_going_back_to_an_earlier_checkpoint_the_later_ones_stay(tmp_path,
     assert [path.name for path in run.checkpoints.paths()] == ["step-000000004"]
 
 
+def walk(run: Run, fresh, checkpoint, errors: list[float]) -> None:
+    """A run that goes on from a checkpoint, with epochs of two steps and these errors."""
+    run.start(checkpoint, keep=9)
+    history = list(checkpoint.history) if checkpoint else []
+    for error in errors:
+        number = len(history) + 1
+        record = EPOCH | {"epoch": number, "step": 2 * number, "validation": RESULT | {"top1_error": error}}
+        history.append(record)
+        run.log("epoch", **record, parameters={"conv1.weight": {"weight": 1.0}})
+        state = {"settings": SETTINGS, "history": list(history), "step": 2 * number, "epoch": number, "running": {}}
+        run.save(fresh.net, fresh.optimizer, fresh.statistics, state | {"left_out": {}})
+    run.close()
+
+
+def errors_in(folder) -> list[tuple[int, float]]:
+    """Of the epochs that the log tells of: (step, error)."""
+    epochs = (record for record in read_log(folder / "log.jsonl") if record["event"] == "epoch")
+    return [(record["step"], record["validation"]["top1_error"]) for record in epochs]
+
+
+def test_after_going_back_and_forth_log_and_best_are_those_of_the_checkpoint(tmp_path, make_run):
+    run, fresh, checkpoints = Run(tmp_path), make_run(), tmp_path / "checkpoints"
+    walk(run, fresh, None, [60.0, 50.0, 41.0, 40.0, 42.0])
+    run, checkpoint = Run.resume(checkpoints / "step-000000004")
+    walk(run, fresh, checkpoint, [1.0])
+    assert errors_in(tmp_path) == [(2, 60.0), (4, 50.0), (6, 1.0)]
+    run, checkpoint = Run.resume(checkpoints / "step-000000010")  # left behind, of the way that had 41
+    run.start(checkpoint)
+    run.close()  # killed before its first save
+    whole = [(2, 60.0), (4, 50.0), (6, 41.0), (8, 40.0), (10, 42.0)]
+    assert errors_in(tmp_path) == whole
+    run = Run(tmp_path)
+    checkpoint = run.find()
+    assert checkpoint.step == 10 and run.checkpoints.paths()[0].name[-2:] == "06"  # of another way
+    walk(run, fresh, checkpoint, [43.0])
+    assert errors_in(tmp_path) == [*whole, (12, 43.0)]
+    run.checkpoints.keep = 1
+    state = {"settings": SETTINGS, "history": checkpoint.history, "step": 13, "epoch": 6, "running": {}}
+    run.checkpoints.save(fresh.net, fresh.optimizer, fresh.statistics, state)
+    assert [path.name[-2:] for path in run.checkpoints.paths()] == ["08", "13"]  # the best is not the other way's
+
+
+def test_epochs_that_a_full_disk_took_from_the_log_come_back(tmp_path, make_run):
+    fresh = make_run()
+    walk(Run(tmp_path), fresh, None, [60.0, 50.0])
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    (tmp_path / "log.jsonl").write_text("".join(f"{line}\n" for line in lines if '"step": 2,' not in line))
+    run = Run(tmp_path)
+    run.start(run.find())
+    run.close()
+    assert errors_in(tmp_path) == [(2, 60.0), (4, 50.0)]
+    before = (tmp_path / "log.jsonl").read_text()
+    run = Run(tmp_path)
+    run.start(run.find())
+    run.close()
+    after = (tmp_path / "log.jsonl").read_text()  # what is told is not told again
+    assert after.startswith(before) and json.loads(after[len(before) :])["event"] == "resume"
+
+
+def test_a_later_checkpoint_that_is_damaged_is_said_to_be(tmp_path, make_run, capsys):
+    run, fresh = Run(tmp_path), make_run()
+    run.start(None)
+    for step in (1, 2, 3):
+        save(run, fresh, step)
+    run.close()
+    (tmp_path / "checkpoints" / "step-000000003" / "weights.safetensors").write_bytes(b"")
+    run, checkpoint = Run.resume(tmp_path / "checkpoints" / "step-000000001")
+    run.start(checkpoint)
+    assert "has passed them: step-000000002, step-000000003 (damaged)\n" in capsys.readouterr().err
+
+
+def test_epochs_of_a_checkpoint_may_have_fields_of_any_name(tmp_path, make_run):
+    run, fresh = Run(tmp_path / "a"), make_run()
+    run.start(None)
+    history = [EPOCH | {"event": "start", "self": 1, "time": "x", "record": 2}]
+    state = {"settings": SETTINGS, "history": history, "step": 2, "epoch": 1, "running": {}, "left_out": {}}
+    run.save(fresh.net, fresh.optimizer, fresh.statistics, state)
+    run.close()
+    run, checkpoint = Run.resume(tmp_path / "a", tmp_path / "b")
+    run.start(checkpoint)
+    start, epoch, resume = read_log(tmp_path / "b" / "log.jsonl")
+    assert [start["event"], epoch["event"], resume["event"]] == ["start", "epoch", "resume"]
+    assert epoch["self"] == 1 and epoch["record"] == 2 and epoch["time"] != "x"
+
+
 def moved(folder, how: str):
     """What may become of a folder under a live process; where it is then."""
     aside = folder.with_name("moved")

@@ -5,7 +5,7 @@ There is no random state to save: every draw depends on the seed and the step al
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from tinynet.training.trained import (
     STATISTICS,
     WEIGHTS,
     check_settings,
+    check_size,
     checkpoint_paths,
     left_behind,
     room_for,
@@ -127,17 +128,33 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         found = "that is a file" if folder.exists() else "no such folder"
         raise CheckpointError(f"{shown(folder)}: {found}; a checkpoint is a folder with {', '.join(FILES)}")
     try:
-        check_folder(folder, FILES)
-        state = _checked(read_json(folder / STATE))
+        state = read_state(folder)
+        statistics = Statistics.from_arrays(read_arrays(folder / STATISTICS)[0])
+        check_size(statistics, state["settings"])
         return Checkpoint(
             weights=read_arrays(folder / WEIGHTS)[0],
             velocity=read_arrays(folder / VELOCITY)[0],
-            statistics=Statistics.from_arrays(read_arrays(folder / STATISTICS)[0]),
+            statistics=statistics,
             path=folder,
             **state,
         )
     except (CheckpointError, OSError, TypeError, ValueError) as error:
         raise CheckpointError(f"{shown(folder)}: not a checkpoint that can be used: {shown(error)}") from error
+
+
+def read_state(folder: Path, names: Sequence[str] = FILES) -> dict:
+    """The fields that a checkpoint's state.json holds; ValueError where one of its files `names` is missing or damaged,
+    or the state is not what a run has written.
+    """
+    check_folder(folder, names)
+    return _checked(read_json(folder / STATE))
+
+
+def _history(folder: Path) -> list[dict] | None:
+    """The epochs that led to a checkpoint; None where it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        return read_state(folder, (STATE,))["history"]
+    return None
 
 
 def _checked(state: object) -> dict:
@@ -204,13 +221,20 @@ class Checkpoints:
         return checkpoint_paths(self.folder)
 
     def go_on_from(self, checkpoint: Path) -> list[Path]:
-        """Leaves those with later steps behind, and returns them: from now on `checkpoint` is the newest of the run."""
+        """From now on `checkpoint` is the newest of the run: leaves behind those with later steps, which are returned,
+        and those that led elsewhere; takes back those that led to it.
+        """
+        step, history = step_of(checkpoint), _history(checkpoint)
         (checkpoint / LEFT).unlink(missing_ok=True)
-        later = [path for path in self.paths() if step_of(path) > step_of(checkpoint)]
-        for path in later:
-            reason = f"The run went on from {checkpoint.name}; this stays until it has passed this step."
-            write_text(path / LEFT, f"{reason}\n")
-        return later
+        for path in self.paths():
+            before = _history(path)
+            known = history is not None and before is not None  # else a damaged one stays what it was
+            if step_of(path) > step or (known and before != history[: len(before)]):
+                reason = f"The run went on from {checkpoint.name}; this stays until it has passed this step."
+                write_text(path / LEFT, f"{reason}\n")
+            elif known:
+                (path / LEFT).unlink(missing_ok=True)
+        return [path for path in self.paths() if step_of(path) > step]
 
     def save(self, net, optimizer, statistics: Statistics, state: Mapping) -> Path:
         """Writes a checkpoint of the step state["step"]; then deletes what is not to be kept.
@@ -273,8 +297,7 @@ class Checkpoints:
         errors = {}
         for path in paths:
             try:
-                check_folder(path, (STATE,))
-                state = _checked(read_json(path / STATE))
+                state = read_state(path, (STATE,))
             except (OSError, ValueError):
                 continue
             if state["history"] and not state["running"]:

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tinynet.data import Statistics
 from tinynet.files import Lock, commit_folder, recover, remove, shell_word, shown, write_text
 from tinynet.interchange.weights import CheckpointError, whole_parameters
-from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint
+from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, read_state
 from tinynet.training.interruption import Stopped
 from tinynet.training.log import TensorBoard, append_json_line, read_log
 from tinynet.training.trained import FINAL, NAME, write_trained
@@ -111,30 +111,30 @@ class Run:
         if not going_on and (self.checkpoints.paths() or (self.folder / FINAL).exists()):
             going_on = f"--resume {shell_word(self.folder)}, or choose another folder"
             raise FileExistsError(f"{shown(self.folder)} has another run: {going_on}")
-        if tensorboard:
-            self._curves = TensorBoard(self.folder / "tensorboard", resumed.step if resumed else None)
         if going_on:
             self._leave_behind(resumed)
+        told = resumed is None or self._has_told(resumed)
+        if tensorboard:
+            last = resumed.step if resumed and told else -1 if going_on else None  # of its points, those that stay
+            self._curves = TensorBoard(self.folder / "tensorboard", last)
         if resumed is None:
             self.log("start")
         else:
-            if not going_on:
-                for record in resumed.history:
-                    self.log("epoch", **record)
-            with suppress(OSError):
-                bad = (record.get("name") for record in read_log(self._log) if record.get("event") == "bad_image")
-                self._named = {name for name in bad if isinstance(name, str)}
+            if not told:
+                self._tell(resumed.history)
+            bad = (record.get("name") for record in self._records() if record.get("event") == "bad_image")
+            self._named = {name for name in bad if isinstance(name, str)}
             self.log("resume", step=resumed.step, checkpoint=str(resumed.path), damaged=self._damaged)
         self._saved, self._steps_since = time.monotonic(), 0
 
     def _leave_behind(self, resumed: Checkpoint) -> None:
         """From here on the newest checkpoint of the run is the one that it goes on from."""
         try:
-            later = [path.name for path in self.checkpoints.go_on_from(resumed.path)]
-        except OSError as error:
+            later = self.checkpoints.go_on_from(resumed.path)
+        except (OSError, ValueError) as error:
             raise CheckpointError(f"{shown(self.folder)}: later checkpoints cannot be marked: {error}") from error
         if later:
-            some = ", ".join(later[:3]) + ", ..." * (len(later) > 3)
+            some = ", ".join(map(_name, later[:3])) + ", ..." * (len(later) > 3)
             beside = "later checkpoints stay, beside those of --keep, until the run has passed them"
             self.warn(f"going on from {resumed.path.name}; {beside}: {some}")
 
@@ -149,9 +149,10 @@ class Run:
     def _log(self) -> Path:
         return self.folder / "log.jsonl"
 
-    def log(self, event: str, **fields) -> None:
+    def log(self, event: str, /, **fields) -> None:
         """Adds a record to log.jsonl. A full disk does not end a run: the record is lost, and that is said."""
-        record = {"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **fields}
+        about = {"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        record = about | fields | about  # of a history from elsewhere, fields may be called anything
         try:
             if self._lock.lost():
                 raise OSError(f"{shown(self.folder)} was moved, deleted or replaced")
@@ -161,6 +162,28 @@ class Run:
                 self._curves.flush()
         except OSError as error:
             self.warn(f"a record of the log cannot be written: {error}")
+
+    def _records(self) -> list[dict]:
+        """What the log says so far; nothing where it cannot be read."""
+        with suppress(OSError):
+            return read_log(self._log)
+        return []
+
+    def _has_told(self, checkpoint: Checkpoint) -> bool:
+        """Whether the log's epochs are those that led to the checkpoint. They are not in a new folder, nor after the
+        run went on from an earlier one in between, nor where a full disk has cost one.
+        """
+        epochs = [record for record in self._records() if record.get("event") == "epoch"]
+        epochs = [record for record in epochs if record["step"] <= checkpoint.step]
+        history = checkpoint.history
+        same = all(record | before == record for record, before in zip(epochs, history, strict=False))
+        return len(epochs) == len(history) and same
+
+    def _tell(self, history: Sequence[dict], **about) -> None:
+        """Begins the log anew: with these epochs, whatever it has said before."""
+        self.log("start", **about)
+        for record in history:
+            self.log("epoch", **record)
 
     def warn(self, message: str) -> None:
         """A line on the terminal, in which what does not print is escaped."""
@@ -225,9 +248,7 @@ class Run:
         if self._curves:
             self._curves.close()
             self._curves = TensorBoard(self.folder / "tensorboard")
-        self.log("start", moved_from=str(lost))
-        for record in self._history:
-            self.log("epoch", **record)
+        self._tell(self._history, moved_from=str(lost))
         with suppress(OSError):  # a full disk
             if self._settings is not None:
                 self.describe(self._settings)
@@ -251,6 +272,15 @@ class Run:
             commit_folder(folder, lambda beside: write_trained(beside, whole_parameters(net), statistics, settings))
         except (CheckpointError, OSError) as error:
             raise CheckpointError(f"{shown(folder)}: cannot be written ({shown(error.__cause__ or error)})") from error
+
+
+def _name(checkpoint: Path) -> str:
+    """As a message names it."""
+    try:
+        read_state(checkpoint)
+    except (OSError, ValueError):
+        return f"{checkpoint.name} (damaged)"
+    return checkpoint.name
 
 
 def _free(prefix: str | Path, first: int) -> Path:

@@ -140,8 +140,7 @@ def _load(path: Path) -> Trained:
         )
     try:
         statistics = Statistics.from_arrays(read_arrays(beside)[0])
-        if statistics.mean_image.shape[1] != settings["resize"]:
-            raise ValueError(f"a mean image of {statistics.mean_image.shape}, and resize {settings['resize']}")
+        check_size(statistics, settings)
         with room_for(shapes):
             net = models.alexnet(**settings["network"])
         outputs, classes = net.output_shape((3, settings["crop"], settings["crop"])), len(settings["classes"])
@@ -224,6 +223,13 @@ def check_settings(settings: Mapping) -> None:
         raise ValueError(f"crop {settings['crop']} is larger than resize {settings['resize']}")
     if "names" in settings and "classes" in settings and len(settings["names"]) != len(settings["classes"]):
         raise ValueError(f"{len(settings['names'])} names for {len(settings['classes'])} classes")
+
+
+def check_size(statistics: Statistics, settings: Mapping) -> None:
+    """ValueError unless the statistics are of images of the size that the settings say, where they say one."""
+    shape = statistics.mean_image.shape
+    if settings.get("resize", shape[1]) != shape[1]:
+        raise ValueError(f"a mean image of {shape}, and resize {settings['resize']}")
 
 
 def _some(classes) -> str:
