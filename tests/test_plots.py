@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tinynet import plots
 
 figure_module = pytest.importorskip("matplotlib.figure")
 backend_agg = pytest.importorskip("matplotlib.backends.backend_agg")
+PIPES = [os.mkfifo] if hasattr(os, "mkfifo") else []
 
 
 @pytest.fixture
@@ -206,11 +208,35 @@ def test_a_users_settings_neither_matter_nor_change(figures, tmp_path):
     assert (tmp_path / "before.png").read_bytes() == (tmp_path / "after.png").read_bytes()
 
 
+@pytest.mark.parametrize("make", [lambda path: path.write_text("old"), lambda path: path.symlink_to("victim"), *PIPES])
+def test_a_picture_takes_the_place_of_what_has_its_name(tmp_path, monkeypatch, make):
+    """As a whole: nothing is written through a link or into a pipe, and what fails leaves all as it was."""
+    (tmp_path / "victim").write_text("precious")
+    path = tmp_path / "curves.png"
+    make(path)
+    before = os.lstat(path)
+
+    def fail(figure, file, **options):
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(figure_module.Figure, "savefig", fail)
+        with pytest.raises(OSError, match=r"No space left on device: .*curves\.png"):
+            plots.learning_curves([record(1, 0.1)], path)
+    assert os.lstat(path) == before and len(list(tmp_path.iterdir())) == 2
+    plots.learning_curves([record(1, 0.1)], path)
+    assert not path.is_symlink() and path.read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "victim").read_text() == "precious" and len(list(tmp_path.iterdir())) == 2
+
+
 def test_what_goes_wrong_in_matplotlib_is_an_os_error(tmp_path, monkeypatch):
     def fail(figure, *arguments, **options):
         raise UnicodeEncodeError("utf-8", "\udce9", 0, 1, "surrogates not allowed")
 
-    with pytest.raises(OSError, match="No such file or directory"):
+    with pytest.raises(ValueError, match="expected one epoch or more"):
+        plots.learning_curves([], tmp_path / "curves.png")
+    with pytest.raises(OSError, match=r"No such file or directory: .*nowhere/curves\.png"):
         plots.learning_curves([record(1, 0.1)], tmp_path / "nowhere" / "curves.png")
     monkeypatch.setattr(figure_module.Figure, "savefig", fail)
     with pytest.raises(OSError, match=r"curves\.png: cannot be drawn: .*surrogates not allowed"):

@@ -16,7 +16,7 @@ import secrets
 import shlex
 import shutil
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import filelock
@@ -62,20 +62,36 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{secrets.token_hex(8)}.partial")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file as a whole: beside it, then renamed. OSError when it cannot be written; all is as it was then."""
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A context in which a file is written under the name that it gives; at its end it gets the name `path`, in place
+    of what was there, of which a link is not followed. OSError when it cannot be written; all is as it was then.
+    """
     partial = beside(path)
     try:
-        with open(partial, "x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield partial
+        sync(partial)
         partial.replace(path)
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         with contextlib.suppress(OSError):  # the error that led here says more
             partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file as a whole; OSError when it cannot be written."""
+    with written_whole(path) as partial, open(partial, "x", encoding="utf-8") as file:
+        file.write(text)
+
+
+def no_link(path: str, flags: int) -> int:
+    """An opener for `open`, of files that are added to: what a link leads to is somebody else's, and an OSError."""
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, "expected a file, found a link", str(path))
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # if one was put there just now
 
 
 def check_regular(path: str | Path) -> None:

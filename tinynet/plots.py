@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.backend import to_host
-from tinynet.files import shown
+from tinynet.files import shown, written_whole
 
 DPI = 120
 RIGHT, WRONG = "#f29a8e", "#a9c8e6"  # bars under black text
@@ -48,7 +48,7 @@ def check_matplotlib() -> None:
 
 @contextlib.contextmanager
 def _drawing(path: str | Path, width: float, height: float, layout: str = "constrained") -> Iterator:
-    """An empty figure of this size in inches, which is a PNG in the end.
+    """An empty figure of this size in inches, which is a PNG in the end, written as a whole.
 
     It is drawn by Agg and with matplotlib's own settings, whatever the user's are; and these stay as they are.
     """
@@ -62,7 +62,8 @@ def _drawing(path: str | Path, width: float, height: float, layout: str = "const
             figure = Figure(figsize=(width, height), layout=layout)
             FigureCanvasAgg(figure)  # becomes the figure's canvas; pyplot, which would want a window, knows of neither
             yield figure
-            figure.savefig(path, dpi=DPI, format="png")
+            with written_whole(Path(path)) as partial:
+                figure.savefig(partial, dpi=DPI, format="png")
     except (ImportError, OSError):
         raise
     except Exception as error:  # nothing that goes wrong with a picture may end a finished run
@@ -72,8 +73,10 @@ def _drawing(path: str | Path, width: float, height: float, layout: str = "const
 def learning_curves(history: Sequence[dict], path: str | Path, title: str = "") -> None:
     """Loss and errors per epoch, training and validation, as a PNG. history: the records of a run's log.
 
-    Top-5 errors are left out where there are none: with five classes or fewer.
+    Top-5 errors are left out where there are none: with five classes or fewer. ValueError without an epoch.
     """
+    if not history:
+        raise ValueError("learning_curves: expected one epoch or more, got none")
     with _drawing(path, 10, 4) as figure:
         _draw_curves(figure, history)
         if title:

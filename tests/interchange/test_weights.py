@@ -198,6 +198,16 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
         save_weights(make_net(), tmp_path / "nowhere" / "w.safetensors")
 
 
+@pytest.mark.parametrize(("name", "named"), [("a\0b", r"a\\x00b"), ("", "an empty name"), ("a" * 5000, "a" * 5000)])
+def test_names_that_no_file_can_have_are_told(tmp_path, monkeypatch, name, named):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=f"^{named}: cannot be written"):
+        save_weights(make_net(), name)
+    with pytest.raises(CheckpointError):
+        load_weights(make_net(), name)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     save_weights(make_net(seed=1), tmp_path / "w.safetensors")
     before = (tmp_path / "w.safetensors").read_bytes()

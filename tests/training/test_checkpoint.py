@@ -153,6 +153,15 @@ def test_what_a_state_says_is_checked(make_run, tmp_path):
         assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
 
 
+def test_statistics_of_images_of_another_size_are_refused(make_run, tmp_path):
+    """Also where all checksums are right; a run that went on with them would prepare its images otherwise."""
+    run = make_run()
+    state = {"settings": {"resize": 73}, "history": [], "step": 1, "epoch": 0, "running": {}}
+    path = Checkpoints(tmp_path).save(run.net, run.optimizer, run.statistics, state)
+    with pytest.raises(CheckpointError, match=r"can be used: a mean image of \(3, 72, 72\), and resize 73"):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize("name", [*FILES, CHECKSUMS])
 @pytest.mark.parametrize("make", NO_FILES)
 def test_what_is_no_file_is_no_part_of_a_checkpoint(make_run, tmp_path, name, make):

@@ -128,6 +128,16 @@ def test_what_is_no_file_is_no_log(tmp_path, make):
         append_json_line(tmp_path / "log.jsonl", {})
 
 
+def test_what_a_link_leads_to_is_not_added_to(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "log.jsonl").symlink_to(tmp_path / "victim")
+    (tmp_path / "other.jsonl").symlink_to(tmp_path / "new")  # which is not there yet
+    for name in ("log.jsonl", "other.jsonl"):
+        with pytest.raises(OSError, match=rf"(found a link|No such file or directory): .*{name}"):
+            append_json_line(tmp_path / name, {})
+    assert (tmp_path / "victim").read_text() == "precious" and not (tmp_path / "new").exists()
+
+
 def moved(net) -> SGD:
     """The net's optimizer after a step; parameters that are the same whole are the same in towers, so are updates."""
     optimizer = SGD(net, 0.1)

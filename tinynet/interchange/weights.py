@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.numpy
 
 from tinynet.backend import to_device, to_host
-from tinynet.files import beside, check_regular, shown, sync
+from tinynet.files import check_regular, shown, written_whole
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -32,22 +32,17 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: M
 
     CheckpointError when it cannot be written.
     """
-    path = Path(path)
-    partial = beside(path)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
-        with open(partial, "xb") as empty:
-            mode = os.fstat(empty.fileno()).st_mode  # what this user's files usually have; safetensors' are private
-        safetensors.numpy.save_file(contiguous, partial, metadata=dict(metadata or {}))
-        os.chmod(partial, mode)
-        sync(partial)
-        os.replace(partial, path)
-    except (OSError, safetensors.SafetensorError) as error:  # a full disk, a folder that is not there or not writable
-        reason = f"{shown(path)}: cannot be written ({shown(error)}); what was there before is as it was"
+        with written_whole(Path(path)) as partial:
+            with open(partial, "xb") as empty:
+                mode = os.fstat(empty.fileno()).st_mode  # what this user's files usually have; safetensors' are private
+            safetensors.numpy.save_file(contiguous, partial, metadata=dict(metadata or {}))
+            os.chmod(partial, mode)
+    except (OSError, ValueError, safetensors.SafetensorError) as error:  # a full disk, no such folder, no name at all
+        found = shown(path) or "an empty name"
+        reason = f"{found}: cannot be written ({shown(error)}); what was there before is as it was"
         raise CheckpointError(reason) from error
-    finally:
-        with contextlib.suppress(OSError):  # the error that led here says more
-            partial.unlink(missing_ok=True)
 
 
 def read_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

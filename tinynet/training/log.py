@@ -13,16 +13,18 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.backend import xp
-from tinynet.files import check_regular, is_count, is_number, parse_json, shown
+from tinynet.files import check_regular, is_count, is_number, no_link, parse_json, shown
 
 CHUNK = 1 << 20  # numbers whose absolute values are in memory at once
 
 
 def append_json_line(path: str | Path, record: dict) -> None:
-    """Adds one record to a log of JSON lines, on a fresh line where a kill has torn the last one."""
+    """Adds one record to a log of JSON lines, on a fresh line where a kill has torn the last one. OSError when it
+    cannot be written, or is a link.
+    """
     if os.path.lexists(path):
         check_regular(path)
-    with open(path, "ab+") as log:
+    with open(path, "ab+", opener=no_link) as log:
         torn = log.tell() > 0
         if torn:
             log.seek(-1, 2)  # from the end

@@ -124,21 +124,11 @@ def _dataset(trained: Trained, data: str | Path | None) -> Dataset:
 def _draw_curves(run: Path, out: Path, title: str) -> str:
     log, path = run / "log.jsonl", out / "learning_curves.png"
     records = read_log(log) if log.exists() else []
-    history = [record for record in records if record.get("event") == "epoch" and _is_whole(record)]
+    history = [record for record in records if record.get("event") == "epoch"]
     if not history:
         return f"No learning curves: {log} has no finished epoch yet"
     plots.learning_curves(history, path, title)
     return f"{path}: loss and errors of {len(history)} epoch{'s' * (len(history) > 1)}"
-
-
-def _is_whole(record: dict) -> bool:
-    """Whether an epoch's record has the numbers that are drawn: a log may be damaged."""
-    parts = [record.get("train"), record.get("validation")]
-    if not all(isinstance(part, dict) for part in parts):
-        return False
-    values = [part.get(quantity, 0.0) for part in parts for quantity in ("loss", "top1_error", "top5_error")]
-    numbers = [record.get("epoch"), record.get("lr"), *(value for value in values if value is not None)]
-    return all(isinstance(number, int | float) for number in numbers)
 
 
 def _draw_guesses(trained: Trained, dataset: Dataset, out: Path, title: str, images: int, seed: int) -> str:
