@@ -48,6 +48,7 @@ PAPER = {
 }  # fmt: skip
 DRAWN = {"width": 0.25, "init": "he", "resize": 96, "crop": 83, "batch_size": 32, "epochs": 16}  # without --data
 DRAWN = PAPER | DRAWN | {"lr_scheduler": "step", "lr_step_size": 12}
+CHOICES = {"order": ["paper", "caffenet"], "init": ["paper", "he"], "lr_scheduler": ["plateau", "step"]}
 # What may change when a run goes on, without --override: its weights do not depend on it.
 FREE = ("epochs", "max_bad", "keep", "checkpoint_minutes", "checkpoint_steps", "tensorboard")
 
@@ -87,8 +88,8 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument_group("the network").add_argument
     add("--width", type=float, help=default("width", "multiplies kernels and neurons"))
     add("--groups", type=int, help=default("groups", "towers: 2, or 1 that sees everything"))
-    add("--order", choices=["paper", "caffenet"], help=default("order", "normalise, then pool, or the other way round"))
-    add("--init", choices=["paper", "he"], help=default("init", "first weights; he scales pixels too"))
+    add("--order", choices=CHOICES["order"], help=default("order", "normalise, then pool, or the other way round"))
+    add("--init", choices=CHOICES["init"], help=default("init", "first weights; he scales pixels too"))
     add("--dropout", type=float, help=default("dropout", "probability in fc6 and fc7"))
     add("--resize", type=int, help=default("resize", "images are cut to this square first"))
     add("--crop", type=int, help=default("crop", "the net's input, cropped from it"))
@@ -102,14 +103,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--momentum", type=float, help=default("momentum"))
     add("--weight-decay", type=float, help=default("weight_decay"))
     add("--colour-noise", type=float, help=default("colour_noise", "of the paper's section 4.1; 0: none"))
-    add("--lr-scheduler", choices=["plateau", "step"], help=default("lr_scheduler"))
+    add("--lr-scheduler", choices=CHOICES["lr_scheduler"], help=default("lr_scheduler"))
     add("--patience", type=int, help=default("patience", "plateau: epochs without a lower error"))
     add("--lr-step-size", type=int, help=default("lr_step_size", "step: epochs between divisions"))
     add("--lr-divisor", type=float, help=default("lr_divisor", "what the rate is divided by"))
     args = parser.parse_args()
 
-    if args.epochs is not None and args.epochs < 1:
-        parser.error(f"--epochs {args.epochs}: expected 1 or more")
     for name in ("data", "output_dir", "resume"):
         if getattr(args, name) == "":
             parser.error(f"--{name.replace('_', '-')}: expected a path, got nothing")
@@ -127,7 +126,7 @@ def complete(args: argparse.Namespace, checkpoint) -> dict:
     """Gives each option that was left out its value; returns all settings. ValueError for one that may not change."""
     settings = PAPER if args.data else DRAWN
     if checkpoint:
-        checkpoint.check_options(settings)
+        checkpoint.check_options(settings | CHOICES)
         settings = {name: checkpoint.settings.get(name, value) for name, value in settings.items()}
         if not args.data and not checkpoint.settings["drawn"]:
             args.data = checkpoint.settings["data"]
@@ -141,6 +140,8 @@ def complete(args: argparse.Namespace, checkpoint) -> dict:
             option = f"--{name.replace('_', '-')} {given}"
             takes = "--override takes it all the same, unless the weights' shapes depend on it"
             raise ValueError(f"{option}: the checkpoint was made with {value}; {takes}")
+    if args.epochs < 1:
+        raise ValueError(f"--epochs {args.epochs}: expected 1 or more")
     if args.devices is None:
         args.devices = args.groups
     return {name: getattr(args, name) for name in PAPER}
@@ -162,9 +163,9 @@ def test(args: argparse.Namespace) -> None:
     paths = args.weights or [args.output_dir if args.resume is True else args.resume]
     images = [max(1, 128 // view_count(views)) for views in args.views]  # at a time
     if args.class_table and not Path(args.class_table).absolute().parent.is_dir():
-        raise ValueError(f"--class-table {args.class_table}: no such folder")
+        raise ValueError(f"--class-table {shown(args.class_table)}: no such folder")
     if args.class_table and Path(args.class_table).is_dir():
-        raise ValueError(f"--class-table {args.class_table}: expected a file, found a folder")
+        raise ValueError(f"--class-table {shown(args.class_table)}: expected a file, found a folder")
     args.data = args.data or load_trained(paths[0]).data()
     data = open_data(args.data)
     paths = [load_trained(path).for_classes(data.classes).path for path in paths]  # what does not fit is found out now

@@ -1,5 +1,6 @@
 """The main job, started as a user starts it, on a small data set of drawn JPEG files."""
 
+import functools
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import pytest
 import safetensors.numpy
 from examples.main_job import SMALL, run
 
+from tinynet.files import commit_folder
 from tinynet.training import read_log
 
 OTHER = ["--momentum", "0.8", "--weight-decay", "0.01", "--colour-noise", "0.3", "--lr-scheduler", "step"]
@@ -205,6 +207,27 @@ def test_what_a_run_goes_on_from(data, tmp_path):
         assert again.returncode == 1 and "a has another run" in again.stderr
 
 
+def test_settings_of_a_checkpoint_that_no_run_has_are_told(data, tmp_path):
+    first = run(tmp_path, "--data", data, *SMALL, "--epochs", 1, "--output-dir", "a")
+    assert first.returncode == 0, first.stderr
+    checkpoint = tmp_path / "a" / "checkpoints" / "step-000000003"
+    state = json.loads((checkpoint / "state.json").read_text())
+
+    def write(folder: Path, settings: dict) -> None:
+        for name in ("weights", "velocity", "statistics"):
+            shutil.copy(checkpoint / f"{name}.safetensors", folder)
+        (folder / "state.json").write_text(json.dumps(state | {"settings": state["settings"] | settings}))
+
+    for settings, message in (
+        ({"lr_scheduler": "x"}, "its settings: lr_scheduler cannot be 'x'"),
+        ({"epochs": 0}, "--epochs 0: expected 1 or more"),
+        ({"devices": 10**6}, "partition: expected 1 to 256 devices, got 1000000"),
+    ):
+        commit_folder(tmp_path / "step-000000003", functools.partial(write, settings=settings))
+        result = run(tmp_path, "--resume", "step-000000003", "--output-dir", "b")
+        assert result.returncode == 1 and message in result.stderr and "Traceback" not in result.stderr
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
 
@@ -214,6 +237,7 @@ def test_evaluation_finds_mistakes_before_it_works(data, tmp_path):
     assert trained.returncode == 0, trained.stderr
     for options, message in (
         (["a", "--class-table", "none/table.csv"], "no such folder"),
+        (["a", "--class-table", "no\nwarning: ne/table.csv"], r"no\nwarning: ne/table.csv: no such folder"),
         (["a", "--views", "ten", "tne"], "got 'tne'"),
         (["a", "b"], "b: no such file or folder"),
     ):

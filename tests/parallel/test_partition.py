@@ -135,9 +135,10 @@ def test_a_number_of_devices_is_a_whole_number(devices):
         partition(small_alexnet(), devices)
 
 
-@pytest.mark.parametrize("devices", [0, -1])
-def test_there_is_at_least_one_device(devices):
-    with pytest.raises(ValueError, match=f"partition: expected 1 or more devices, got {devices}"):
+@pytest.mark.parametrize("devices", [0, -1, 257, 10**9])
+def test_there_is_at_least_one_device_and_not_thousands(devices, monkeypatch):
+    monkeypatch.setattr("tinynet.parallel.devices.Worker", None)  # no thread is started
+    with pytest.raises(ValueError, match=f"partition: expected 1 to 256 devices, got {devices}"):
         partition(small_alexnet(), devices)
 
 

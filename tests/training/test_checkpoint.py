@@ -179,9 +179,11 @@ def test_options_that_no_run_has_are_refused(make_run, tmp_path):
     settings = {"network": {}, "scale": 1, "classes": [], "data": "", "data_set": "", "drawn": False}
     settings |= {"width": 1, "seed": -1, "order": "paper", "devices": None}
     options = {"width": 1.0, "seed": 0, "order": "paper", "devices": None, "new": 7}
+    options["order"] = ["paper", "caffenet"]
     checkpoint = dataclasses.replace(load_checkpoint(path), settings=settings)
     checkpoint.check_options(options)
-    for name, value in (("width", "1"), ("width", True), ("seed", 1.5), ("seed", None), ("order", 7), ("devices", -1)):
+    wrong = {"width": ["1", True], "seed": [1.5, None], "order": ["x", [], 7], "devices": [-1]}
+    for name, value in ((name, value) for name, values in wrong.items() for value in values):
         with pytest.raises(CheckpointError, match=f"its settings: {name} cannot be "):
             dataclasses.replace(checkpoint, settings=settings | {name: value}).check_options(options)
 

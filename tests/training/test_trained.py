@@ -13,7 +13,8 @@ from run_on_disk import settings_of, write_weights
 from tinynet import CheckpointError, DataError, save_weights
 from tinynet.backend import to_host
 from tinynet.interchange.weights import read_arrays, write_arrays
-from tinynet.training import Checkpoints, load_trained, trained
+from tinynet.training import Checkpoints, Run, find_checkpoint, load_checkpoint, load_trained, trained
+from tinynet.training.pictures import draw_pictures
 
 SIZE, CROP = 72, 67
 
@@ -117,6 +118,14 @@ def test_settings_that_do_not_fit_are_named(run, tmp_path, change, message):
     run.settings = {name: value for name, value in (run.settings | change).items() if value is not None}
     with pytest.raises(CheckpointError, match=message):
         load_trained(write(run, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
+def test_names_that_no_file_can_have_are_told(name):
+    for read in (load_trained, find_checkpoint, load_checkpoint, Run.resume, lambda path: list(draw_pictures(path))):
+        with pytest.raises(CheckpointError, match="a") as caught:
+            read(name)
+        assert "\0" not in str(caught.value)
 
 
 def test_settings_that_are_no_object_are_named(run, tmp_path):

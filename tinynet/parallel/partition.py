@@ -31,6 +31,8 @@ from tinynet.parallel.exchange import AllGather, AllReduce, TakeBlock
 from tinynet.parallel.ledger import Ledger
 from tinynet.parallel.towers import Towers
 
+MOST = 256  # devices, each with a thread of its own
+
 
 def partition(net: Sequential, devices: int = 2) -> Towers:
     """The same network on several devices, each with its part of every layer (Krizhevsky et al. 2012, section 3.2).
@@ -45,8 +47,8 @@ def partition(net: Sequential, devices: int = 2) -> Towers:
         raise TypeError(f"partition: expected a Sequential, got {type(net).__name__}")
     if not isinstance(devices, int) or isinstance(devices, bool):
         raise TypeError(f"partition: expected a whole number of devices, got {devices!r}")
-    if devices < 1:
-        raise ValueError(f"partition: expected 1 or more devices, got {devices}")
+    if not 1 <= devices <= MOST:
+        raise ValueError(f"partition: expected 1 to {MOST} devices, got {devices}")
     team, ledger = Devices(devices), Ledger(devices)
     axes: dict[str, int | None] = {}
     outputs: dict[str, tuple[str, bool]] = {}

@@ -5,6 +5,7 @@ There is no random state to save: every draw depends on the seed and the step al
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +68,7 @@ class Checkpoint:
 
     def check_options(self, options: Mapping[str, object]) -> None:
         """CheckpointError unless its settings are those of a run, and those named in `options` are of the types of the
-        values there; None stands for a count or nothing.
+        values there, or one of them where that is a list; None stands for a count or nothing.
         """
         lacking = {"network", "scale", "classes", "data", "data_set", "drawn"} - self.settings.keys()
         if lacking:
@@ -76,6 +77,8 @@ class Checkpoint:
             value, found = options[name], self.settings[name]
             if value is None:
                 right = found is None or is_count(found)
+            elif isinstance(value, list):
+                right = found in value
             else:
                 right = is_number(found) if isinstance(value, float) else type(found) is type(value)
             if not right:
@@ -124,8 +127,8 @@ class Checkpoint:
 def load_checkpoint(folder: str | Path) -> Checkpoint:
     """Reads a checkpoint whose checksums are right; CheckpointError when it is missing, damaged or something else."""
     folder = Path(folder)
-    if not folder.is_dir():
-        found = "that is a file" if folder.exists() else "no such folder"
+    if not os.path.isdir(folder):
+        found = "that is a file" if os.path.exists(folder) else "no such folder"
         raise CheckpointError(f"{shown(folder)}: {found}; a checkpoint is a folder with {', '.join(FILES)}")
     try:
         state = read_state(folder)
@@ -195,7 +198,7 @@ def find_checkpoint(path: str | Path, report: Callable[[str], None] = print) -> 
     report: told of each damaged one that was passed over.
     """
     path = Path(path)
-    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    folder = path / "checkpoints" if os.path.isdir(path / "checkpoints") else path
     if path.name != "checkpoints" and folder == path:
         return load_checkpoint(path)
     checkpoint = Checkpoints(folder).load_newest(report)

@@ -3,6 +3,7 @@
 Made of a finished run, of one that was killed, and of one that still goes on.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,8 +64,8 @@ def _pictures(run: Path, data: str | Path | None, out: Path, images: int, seed: 
     plots.check_matplotlib()
     if images < 1:
         raise ValueError(f"expected 1 or more images, got {images}")
-    if not any((run / name).exists() for name in ("run.json", "log.jsonl", "weights.safetensors", "checkpoints")):
-        what = "that is a file" if run.is_file() else "none of them" if run.is_dir() else "no such folder"
+    if not any(os.path.exists(run / name) for name in ("run.json", "log.jsonl", "weights.safetensors", "checkpoints")):
+        what = "that is a file" if os.path.isfile(run) else "none of them" if os.path.isdir(run) else "no such folder"
         raise CheckpointError(
             f"{shown(run)}: looked for the folder of a run, with its run.json, log.jsonl, weights.safetensors or"
             f" checkpoints; found {what}"

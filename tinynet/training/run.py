@@ -57,15 +57,15 @@ class Run:
         """
         try:
             inside = path = Path(path).resolve()
-        except (OSError, RuntimeError) as error:  # a loop of links
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or a name that no file can have
             raise CheckpointError(f"{shown(path)}: leads nowhere ({shown(error)})") from error
-        if (path / "checkpoints").is_dir():
+        if os.path.isdir(path / "checkpoints"):
             pass  # a run, even where its own folder is called checkpoints, or lies in one
         elif path.name == "checkpoints":
             inside = path.parent
         elif path.parent.name == "checkpoints" and NAME.fullmatch(path.name):
             inside = path.parent.parent
-        if folder is None and not (inside / "checkpoints").is_dir():
+        if folder is None and not os.path.isdir(inside / "checkpoints"):
             find_checkpoint(path)  # says what is wrong with the path, if it is the path
             raise CheckpointError(f"{shown(path)} is in no run's folder: say with --output-dir where the run goes on")
         run = cls(inside if folder is None else folder)

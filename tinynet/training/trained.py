@@ -5,6 +5,7 @@ Only safetensors and JSON are read. What a run needs beyond that to go on is in 
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -79,9 +80,9 @@ def load_trained(path: str | Path, report: Callable[[str], None] = print) -> Tra
     CheckpointError says what is missing.
     """
     path = Path(path)
-    if path.is_file():
+    if os.path.isfile(path):  # which, unlike the path's own methods, takes names that no file can have
         return _load(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         expected = "expected weights, a checkpoint's or a run's folder"
         raise CheckpointError(f"{shown(path)}: no such file or folder: {expected}")
     if (path / WEIGHTS).exists():
