@@ -117,6 +117,37 @@ def test_a_wrong_dtype_is_found_and_its_layer_named(layer, what):
         check_layer(layer, to_device(signed(1, 3, 5)))
 
 
+class Writing(ReLU):
+    def forward(self, x, train=False):
+        y = xp.array(super().forward(x, train))
+        x[:] = 0
+        return y
+
+
+class Silent(ReLU):
+    def backward(self, dy):
+        super().backward(dy)
+
+
+class Unassigned(Linear):
+    def backward(self, dy):
+        return dy @ self.parameter("weight", dy.dtype)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Writing(), "^middle: x was written to"),
+        (Silent(), "^middle: needs_dx is True, but backward gave None"),
+        (Unassigned(5, 5), r"the gradient of middle\.weight is nan: not assigned, or added to"),
+    ],
+)
+def test_what_a_layer_does_not_keep_to_is_told_with_its_name(layer, message):
+    net = Sequential([("fc1", Linear(4, 5)), ("middle", layer), ("fc2", Linear(5, 3))])
+    with pytest.raises(GradientCheckError, match=message):
+        check_network(net, to_device(signed(1, 3, 4)), np.array([0, 2, 1]))
+
+
 def test_the_layer_whose_gradient_is_wrong_is_named():
     """The first parameter that is found wrong stands before it: fc1's gradient comes through tanh2."""
     net = Sequential([("fc1", Linear(4, 5)), ("tanh2", changing_dx(Tanh, lambda layer, dx, dy: dy)()), *pair()])

@@ -13,7 +13,7 @@ import threadpoolctl
 
 from tinynet import SGD, Conv2d, Flatten, Linear, ReLU, Sequential, SoftmaxCrossEntropy, execution, parallel
 from tinynet.backend import device_of, on_gpu, to_device, to_host
-from tinynet.threads import Worker, Workers, in_order, one_at_a_time
+from tinynet.threads import Worker, Workers, for_each, in_order, one_at_a_time
 
 X = np.random.default_rng(0).standard_normal((3, 4, 6, 5)).astype("float32")
 LABELS = np.array([0, 2, 1])
@@ -87,6 +87,7 @@ def interrupted(task, place: int) -> bool:
     return False
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ctrl-C in a weak reference's callback
 @pytest.mark.skipif(on_gpu, reason="the same code, and thousands of steps")
 def test_ctrl_c_at_any_place_leaves_nothing_behind(net, monkeypatch):
     """BLAS has its threads back, every thread is idle, and the net answers, also to another thread."""
@@ -114,6 +115,7 @@ def test_ctrl_c_at_any_place_leaves_nothing_behind(net, monkeypatch):
     assert np.array_equal(answer(net), expected)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_while_results_are_awaited_ends_the_threads():
     """A notebook's loader, interrupted: concurrent.futures waits for ever at some of these places."""
     place, hit = 0, True
@@ -130,6 +132,50 @@ def test_ctrl_c_while_results_are_awaited_ends_the_threads():
             thread.join(60)
             assert not thread.is_alive(), place
     assert place > 50  # there were so many places
+
+
+def test_ctrl_c_while_threads_are_waited_for_is_raised_when_all_have_ended():
+    """However often it comes, and whatever else there was to say."""
+    ended, threads = [], [Worker("a"), Worker("b")]
+    times = {thread: 3 for thread in threads}
+
+    def interrupted_twice(thread: Worker) -> None:
+        times[thread] -= 1
+        if times[thread]:
+            raise KeyboardInterrupt
+        ended.append(thread)
+
+    with pytest.raises(KeyboardInterrupt):
+        for_each(interrupted_twice, threads)
+    assert ended == threads[::-1]
+    results = in_order(lambda number: number, ((number,) for number in range(9)), 1, 4, "awaited")
+    next(results)
+    assert interrupted(results.close, 3)  # at the end of a loop that was left, where nothing else is on its way
+
+
+def test_jobs_that_nobody_waits_for_are_not_begun():
+    done, go_on = [], threading.Event()
+
+    def job(number: int) -> int:
+        assert number == 0 or go_on.wait(60)
+        done.append(number)
+        return number
+
+    results = in_order(job, ((number,) for number in range(20)), 1, 8, "left")
+    assert next(results) == 0
+    closing = Worker("closing").submit(results.close)
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("left")]
+    go_on.set()
+    assert closing.get() == (None, None)
+    assert len(done) < 20 and not any(thread.is_alive() for thread in threads)
+
+
+def test_without_threads_the_caller_does_all(monkeypatch):
+    def refuse(name: str) -> Worker:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("tinynet.threads.Worker", refuse)
+    assert Workers(3).run(sum, [[1, 2], [3], [4, 5]]) == [3, 3, 9]
 
 
 # ---- one call at a time ----
@@ -176,6 +222,28 @@ def test_a_second_thread_is_refused_while_one_is_inside(devices, entry):
     assert error is None
     assert np.array_equal(found, to_host(own.forward(to_device(X), train=True))), "a copy's turn is its own"
     call(net)  # it is this thread's turn again
+
+
+def test_nets_that_share_layers_take_turns():
+    """A new head on a part of another net."""
+    inside, leave = threading.Event(), threading.Event()
+
+    class Slow(ReLU):
+        def forward(self, x, train=False):
+            inside.set()
+            assert leave.wait(60)
+            return super().forward(x, train)
+
+    net = Sequential([*make_net().layers.items(), ("slow", Slow())])
+    other = Sequential([("features", net[:"flatten"]), ("fc", Linear(72, 2))])
+    first = Worker("first").submit(net.forward, to_device(X))
+    assert inside.wait(60)
+    for share in (other, other["features"], other["fc"]):
+        with pytest.raises(RuntimeError, match="another thread is using it"):
+            share.forward(to_device(X))
+    leave.set()
+    assert first.get()[1] is None
+    other.forward(to_device(X))
 
 
 def test_threads_that_share_a_net_get_their_own_answer_or_an_error(net):

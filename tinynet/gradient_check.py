@@ -138,15 +138,19 @@ def _check_each(net: Layer, x, check: "_Check") -> None:
                 its = replace(check, name=layer.name or check.name)
                 inputs.append(y.shape)
                 expected = (len(y), *layer.output_shape(y.shape[1:]))
-                for train in (False, True):  # in this order: a layer in place may have written to y by then
+                for train in (False, True):
                     given = xp.array(y)
                     output = on_device(layer.forward(given, train=train), 0)
                     its.require_like("output", output, expected, dtype)
+                    its.require(_writes_in_place(layer) or _same(given, y), "x was written to")
                 y = output
             dy = xp.ones_like(y)
             for layer, shape in zip(reversed(leaves(net)), reversed(inputs), strict=True):
                 its = replace(check, name=layer.name or check.name)
-                dx = layer.backward(dy)
+                given = xp.array(dy)
+                dx = layer.backward(given)
+                its.require(_writes_in_place(layer) or _same(given, dy), "dy was written to")
+                its.require((dx is not None) == layer.needs_dx, f"needs_dx is {layer.needs_dx}, but backward gave {dx}")
                 for name, owner, key in layer.parameters():
                     its.require_like(f"gradient of {name}", owner.grads[key], owner.params[key].shape, dtype)
                 if dx is not None:
@@ -156,6 +160,8 @@ def _check_each(net: Layer, x, check: "_Check") -> None:
 
 def _found_alone(net: Layer, x, check: "_Check") -> str:
     """Which layers of a net that has failed do not pass the check by themselves, on what they are given in the net."""
+    if len(leaves(net)) == 1:
+        return ""
     found, y = [], x
     net.set_step(0)
     for layer in leaves(net):
@@ -167,9 +173,8 @@ def _found_alone(net: Layer, x, check: "_Check") -> str:
             found.append(str(error))
         layer.set_step(0)
         y = xp.array(on_device(layer.forward(given, train=True), 0))
-    if len(leaves(net)) == 1:
-        return ""
-    return f". By itself fails {'; '.join(found)}" if found else ". By itself each layer passes"
+    passes = "By itself each layer passes: does one in place follow a layer that needs its own output?"
+    return f". By itself fails {'; '.join(found)}" if found else f". {passes}"
 
 
 @dataclass(frozen=True)
@@ -211,6 +216,7 @@ class _Check:
             _set_element(array, index, value)
             numeric = difference(high, low) / ((value + self.step) - (value - self.step))
             analytic = _element(gradient, index)
+            self.require(not math.isnan(analytic), f"the gradient of {name} is nan: not assigned, or added to")
             gap = abs(analytic - numeric)
             error = gap / max(abs(analytic), abs(numeric), self.absolute / self.relative) if gap else 0.0
             place = f"{name}[{', '.join(map(str, index))}]"

@@ -48,7 +48,7 @@ class Sequential(Layer):
         if not self.layers:
             raise ValueError("Sequential: expected at least one layer, got none")
         self.rename("")
-        self.take_turns(Turn())
+        self.take_turns(next(iter(self))._turn)  # a part of another net brings that net's, and they take turns together
         for layer in self.layers.values():
             layer.needs_dx = True
         self.needs_dx = needs_dx
@@ -230,7 +230,9 @@ class Sequential(Layer):
 
 
 def _own(layer: Layer, array, given):
-    """`array`, or a copy where the layer would write to it and it lies where the user's `given` array does."""
+    """`array`, or a copy where the layer would write to it and it lies where `given` does, what the net was given: a
+    user's array, or the one of an outer net, which could be spared the copy.
+    """
     if getattr(layer, "inplace", False) and xp.may_share_memory(array, given):
         return xp.array(array, order="K")  # in the same memory order
     return array

@@ -77,15 +77,15 @@ class SGD:
                 continue
             lr = self.lr * self._multiplier(self.lr_multipliers, layer, key)
             decay = self.weight_decay * self._multiplier(self.decay_multipliers, layer, key)
-            if not layer.params[key].flags.c_contiguous:  # a user's own array, such as a transposed one
-                layer.params[key] = xp.ascontiguousarray(layer.params[key])
             weight, gradient, velocity = layer.params[key], layer.grads[key], self.velocity[name]
+            if not (weight.flags.c_contiguous and getattr(weight.flags, "writeable", True)):
+                weight = layer.params[key] = xp.array(weight, order="C")  # a user's own, transposed or read-only
             if not weight.shape == gradient.shape == velocity.shape:
                 raise ValueError(
                     f"SGD: expected {name}, its gradient and its velocity to be of one shape,"
                     f" got {weight.shape}, {gradient.shape} and {velocity.shape}"
                 )
-            updates.append((weight, gradient, velocity, float(lr), float(decay)))
+            updates.append((weight, xp.ascontiguousarray(gradient), velocity, float(lr), float(decay)))
         sgd_update(updates, self.momentum)
 
     def __repr__(self) -> str:

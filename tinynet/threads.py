@@ -37,20 +37,13 @@ class Worker:
         return answer
 
     def wait(self) -> None:
-        """Returns when all that was submitted so far is done, however often Ctrl-C comes meanwhile."""
-        while True:
-            try:
-                answer: SimpleQueue = SimpleQueue()
-                self._jobs.put((int, (), answer))
-                answer.get()
-                return
-            except KeyboardInterrupt:  # not the first one, which is on its way to the caller
-                continue
-
+        """Returns when all that was submitted so far is done."""
+        answer: SimpleQueue = SimpleQueue()
+        self._jobs.put((int, (), answer))
+        answer.get()
 
     def end(self) -> None:
-        """The same, and the thread ends: nothing can be submitted any more."""
-        self.wait()
+        """Ends the thread after all that was submitted; a job submitted later would never be done."""
         self._jobs.put(None)
         self._thread.join()
 
@@ -63,6 +56,19 @@ def _work(jobs: SimpleQueue) -> None:
         except BaseException as error:
             answer.put((None, error))
         del job, task, arguments, answer  # what they hold is not kept until the next job
+
+
+def for_each(action: Callable[[Worker], None], threads: Sequence[Worker]) -> None:
+    """action(thread) for all of the threads, however often Ctrl-C comes meanwhile; if it came, it is raised then."""
+    left, interrupt = list(threads), None
+    while left:
+        try:
+            action(left[-1])
+            left.pop()
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 class Workers:
@@ -92,8 +98,7 @@ class Workers:
             results = [task(share) for share in shares[:own]]
             outcomes = [answer.get() for answer in answers]
         except BaseException:
-            for thread in threads:  # nothing goes on behind the caller's back
-                thread.wait()
+            for_each(Worker.wait, threads)  # nothing goes on behind the caller's back
             raise
         for result, error in outcomes:
             if error is not None:
@@ -130,8 +135,7 @@ def in_order(task: Callable, jobs: Iterable[tuple], workers: int, ahead: int, na
             yield following()
     finally:
         left.append(True)
-        for thread in threads:
-            thread.end()
+        for_each(Worker.end, threads)
 
 
 # ---- BLAS ----

@@ -22,11 +22,11 @@ class Scale(Layer):
 
     def forward(self, x, train=False):
         self.x = x
-        return x * self.params["weight"].astype(x.dtype)[:, None, None]
+        return x * self.parameter("weight", x.dtype)[:, None, None]
 
     def backward(self, dy):
         self.grads["weight"] = (dy * self.x).sum(axis=(0, 2, 3))
-        return dy * self.params["weight"].astype(dy.dtype)[:, None, None]
+        return dy * self.parameter("weight", dy.dtype)[:, None, None]
 
 
 class Square(Layer):
@@ -64,11 +64,11 @@ class Dense(Layer):
 
     def forward(self, x, train=False):
         self.x = xp.array(x)
-        return x @ self.params["weight"].astype(x.dtype).T
+        return x @ self.parameter("weight", x.dtype).T
 
     def backward(self, dy):
         self.grads["weight"] = dy.T @ self.x
-        return dy @ self.params["weight"].astype(dy.dtype)
+        return dy @ self.parameter("weight", dy.dtype)
 
 
 def make_net() -> Sequential:
@@ -113,6 +113,38 @@ def test_it_trains_and_is_saved(tmp_path):
     assert np.array_equal(to_host(other["scale1"].params["weight"]), to_host(net["scale1"].params["weight"]))
     assert repr(net["scale1"]) == "Scale(weight (4,))"
     assert net.summary((2, 5, 5)).parameters == 4 * 18 + 4 + 4 + 4 * 8 + 4 + 4 + 16 * 6 + 6 * 3 + 3
+
+
+def test_its_parameters_are_checked_like_any_others():
+    layer = Scale(4)
+    layer.params["weight"] = to_device(np.ones(1, "float32"))
+    with pytest.raises(ValueError, match=r"Scale: expected weight \(4\), got \(1\)"):
+        layer.forward(to_device(normal(1, 2, 4, 3, 3)))
+    for key in ("a.b", "weight"):
+        with pytest.raises(ValueError, match="expected a new key without dots"):
+            layer.add_parameter(key, to_device(np.ones(4, "float32")))
+    without = Linear(4, 2, bias=False)
+    without.params["bias"] = to_device(np.ones(2, "float32"))
+    with pytest.raises(ValueError, match="params has a bias, for which the layer was not made"):
+        without.forward(to_device(normal(1, 2, 4)))
+
+
+def test_gradients_in_another_memory_order_and_read_only_parameters_train():
+    class Transposing(Dense):
+        def backward(self, dy):
+            self.grads["weight"] = (self.x.T @ dy).T
+            return dy @ self.parameter("weight", dy.dtype)
+
+    one, other = Dense(6, 5), Transposing(6, 5)
+    x, dy = to_device(normal(1, 3, 6).astype("float32")), to_device(normal(2, 3, 5).astype("float32"))
+    if hasattr(other.params["weight"].flags, "writeable"):
+        other.params["weight"].flags.writeable = False
+    for layer in (one, other):
+        optimizer = SGD(layer, lr=0.1)
+        layer.forward(x, train=True)
+        layer.backward(dy)
+        optimizer.step()
+    assert_close(other.params["weight"], to_host(one.params["weight"]), relative=1e-6)
 
 
 def test_it_lives_on_two_devices():

@@ -36,8 +36,9 @@ class ReLU(_Activation):
     """y = max(x, 0), any shape (Krizhevsky et al. 2012, section 3.1). dx = dy where y > 0, else 0.
 
     inplace: the output takes the place of x and the input's gradient that of dy, which saves two arrays of x's size.
-    In a net, that are the net's own arrays: what a user has given is copied first. A batch-last array that a user gives
-    to the layer itself, as is any array of one image, is overwritten; in another memory order it stays as it was.
+    In a net these are the net's own arrays: what the user gave is copied first. Called by itself, the layer overwrites
+    a batch-last array, and any array of one image is one; an array in another memory order stays as it was. Not behind
+    a layer of one's own that needs its output for its backward pass.
     """
 
     _function, _gradient_of = elementwise.relu_forward, elementwise.relu_backward

@@ -112,7 +112,7 @@ class Conv2d(Layer):
         x = self._enter(x)  # (C, H, W, N)
         shape = (self.out_channels, geometry.vertical.output, geometry.horizontal.output, x.shape[3])
         y = self._array("y", shape, x.dtype)
-        conv2d_forward(x, self._parameter("weight", x.dtype), self._parameter("bias", x.dtype), geometry, y)
+        conv2d_forward(x, self.parameter("weight", x.dtype), self.parameter("bias", x.dtype), geometry, y)
         if train:
             self._cache = x, geometry, shape
         return self._leave(y)
@@ -128,7 +128,7 @@ class Conv2d(Layer):
         if not self.needs_dx:
             return None
         dx = self._array("dx", x.shape, x.dtype)
-        conv2d_backward_input(dy, self._parameter("weight", x.dtype), geometry, dx)
+        conv2d_backward_input(dy, self.parameter("weight", x.dtype), geometry, dx)
         return self._leave(dx)
 
     def __repr__(self) -> str:

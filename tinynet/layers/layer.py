@@ -50,10 +50,14 @@ class Layer:
     needs_dx = True
     devices = 1
     split_as: str | None = None
-    """How `parallel.partition` divides a layer of one's own among devices. Without parameters: "each", if every channel
-    or neuron is computed by itself, as ReLU's; "whole", if all are needed, as Softmax's. With parameters, all of whose
-    first axes are cut: "channels", if every channel is computed by itself, from its own part of them; "outputs", if all
-    are needed, and a part of them makes a part of the outputs, as a linear layer's. Sizes are then the parameters'.
+    """How `parallel.partition` divides a layer of one's own among devices:
+
+        "each"       every channel or neuron is computed by itself, without parameters, as ReLU's
+        "whole"      all of them are needed, and there are no parameters, as Softmax's
+        "channels"   every channel is computed by itself, from its own part of the parameters
+        "outputs"    all are needed, and a part of the parameters makes a part of the outputs, as a linear layer's
+
+    A part of a parameter is one of its first axis: `forward` and `_output_shape` must read sizes from `params`.
     """
 
     def __init__(self):
@@ -89,18 +93,20 @@ class Layer:
 
     def forward(self, x, train: bool = False):
         """The output for x. With `train`, what `backward` needs is kept; without, it is dropped."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.name}: {type(self).__name__} has no forward")
 
     def backward(self, dy):
         """Assigns `grads` and returns dx, the gradient of the input, for dy, the gradient of the last output."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.name}: {type(self).__name__} has no backward")
 
     def add_parameter(self, key: str, value) -> None:
         """Adds a parameter, "weight" or any other key, for a layer's __init__: an array of float32 or float64.
 
         It is in `params` from then on, with a gradient of zeros in `grads`: optimizers, files and the gradient check
-        find it there. Another array put into `params` must have its shape.
+        find it there. Another array put into `params` must have its shape: `parameter` looks at that.
         """
+        if "." in key or key in self._shapes:
+            raise ValueError(f"{self.name}: expected a new key without dots for a parameter, got {key!r}")
         self._check_parameter(key, value, getattr(value, "shape", ()))
         self._shapes[key] = value.shape
         self.params[key] = value
@@ -171,7 +177,6 @@ class Layer:
 
     # ---- for the layers' own use ----
 
-
     def _check_dtype(self, dtype, what: str):
         if dtype not in (xp.float32, xp.float64):
             raise TypeError(f"{self.name}: expected {what} of float32 or float64, got {dtype}")
@@ -222,13 +227,15 @@ class Layer:
     def _array(self, name: str, shape: Shape, dtype):
         return self._memory.array(name, tuple(shape), dtype)
 
-    def _parameter(self, key: str, dtype):
-        """A parameter for a computation in `dtype`, cast where it is kept in another; None where there is none.
+    def parameter(self, key: str, dtype):
+        """params[key] for a computation in `dtype`, cast where it is kept in another; None where there is none.
 
         What a user has put into `params` is checked: ValueError for another shape, TypeError for another kind.
         """
         shape = self._shapes.get(key)
         if shape is None:
+            if key in self.params:
+                raise ValueError(f"{self.name}: params has a {key}, for which the layer was not made")
             return None
         parameter = self.params.get(key)
         self._check_parameter(key, parameter, shape)

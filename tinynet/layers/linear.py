@@ -41,7 +41,7 @@ class Linear(Layer):
         self._output_shape(self._check(x))
         x = self._enter(x)  # (in, N)
         y = self._array("y", (self.out_features, x.shape[1]), x.dtype)
-        linear_forward(x, self._parameter("weight", x.dtype), self._parameter("bias", x.dtype), y)
+        linear_forward(x, self.parameter("weight", x.dtype), self.parameter("bias", x.dtype), y)
         if train:
             self._cache = (x,)
         return self._leave(y)
@@ -56,7 +56,7 @@ class Linear(Layer):
         if not self.needs_dx:
             return None
         dx = self._array("dx", x.shape, x.dtype)
-        linear_backward_input(dy, self._parameter("weight", x.dtype), dx)
+        linear_backward_input(dy, self.parameter("weight", x.dtype), dx)
         return self._leave(dx)
 
     def __repr__(self) -> str:

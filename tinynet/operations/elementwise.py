@@ -90,8 +90,7 @@ def sigmoid_forward(x, y) -> None:
         e = scratch("e", x.shape, x.dtype)
         xp.copysign(x, -1, out=e)  # -|x|
         xp.exp(e, out=e)
-        xp.minimum(x, 0, out=y)
-        xp.exp(y, out=y)  # 1 for x >= 0, else e
+        xp.maximum(e, xp.greater_equal(x, 0, out=scratch("positive", x.shape, bool)), out=y)  # 1 for x >= 0, else e
         e += 1
         y /= e
 

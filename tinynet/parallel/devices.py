@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tinynet import backend
 from tinynet.execution import num_threads, work_with
-from tinynet.threads import Turn, Worker, Workers, one_at_a_time
+from tinynet.threads import Turn, Worker, Workers, for_each, one_at_a_time
 
 
 class DeviceFailedError(RuntimeError):
@@ -76,12 +76,12 @@ class Devices:
         self._begin()
 
     def _begin(self) -> None:
-        self._process = os.getpid()
         # Where the cores do not divide evenly, the first devices have one more.
         shares = [max(1, num_threads // self.count + (rank < num_threads % self.count)) for rank in range(self.count)]
         self._threads = [Worker(f"tinynet-device-{rank}") for rank in range(self.count)]
         for rank, thread in enumerate(self._threads):
             thread.submit(_take_place, rank, shares[rank])
+        self._process = os.getpid()  # at last: Ctrl-C may come before
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in self.__dict__.items() if name != "_threads"}
@@ -113,8 +113,7 @@ class Devices:
             outcomes = [answer.get() for answer in answers]
         except BaseException as error:  # Ctrl-C: no device goes on behind the caller's back
             self.meeting.fail(error)
-            for thread in self._threads:
-                thread.wait()
+            for_each(Worker.wait, self._threads)
             raise
         if self.meeting.error is not None:
             raise self.meeting.error

@@ -30,6 +30,7 @@ from tinynet.parallel.devices import Devices
 from tinynet.parallel.exchange import AllGather, AllReduce, TakeBlock
 from tinynet.parallel.ledger import Ledger
 from tinynet.parallel.towers import Towers
+from tinynet.threads import Turn
 
 MOST = 256  # devices, each with a thread of its own
 
@@ -81,7 +82,8 @@ def _tower(net: Sequential, communicator: Communicator, axes: dict, outputs: dic
         if kind == "columns":
             tower.append((f"reduce_{name}", AllReduce(communicator, layer.name)))
         split = split if kind == "any" else kind in ("rows", "groups")
-        outputs[layer.name] = tower[-1][0], split
+        for place in _ends(net, layer):
+            outputs[place] = tower[-1][0], split
     if split:
         tower.append(("gather_output", AllGather(communicator, "output", replicated=True)))
     program = Sequential(tower, needs_dx=net.needs_dx)
@@ -97,6 +99,22 @@ def _flat(net: Sequential):
             yield from ((f"{name}_{inner}", deep) for inner, deep in _flat(layer))
         else:
             yield name, layer
+
+
+def _ends(net: Sequential, layer: Layer) -> list[str]:
+    """The full names of what has this layer's output: itself, and the inner nets whose last layer it is."""
+    names = [layer.name]
+    while "." in names[-1]:
+        outer = names[-1].rpartition(".")[0]
+        inner = net
+        for part in outer.removeprefix(f"{net.name}.").split("."):
+            inner = inner[part] if isinstance(inner, Sequential) and part in inner.layers else None
+            if inner is None:
+                return names
+        if list(inner)[-1].name != names[-1]:
+            return names
+        names.append(outer)
+    return names
 
 
 # ---- what a layer takes and gives: "any" (and gives the same), "whole" (and gives it whole), or, of layers with
@@ -161,7 +179,7 @@ def _(layer: Conv2d, devices: int) -> str:
 def _fresh(layer: Layer) -> Layer:
     """The layer again, with arrays of its own."""
     part = copy.copy(layer)
-    part.params, part.grads, part._shapes = {}, {}, {}
+    part.params, part.grads, part._shapes, part._turn = {}, {}, {}, Turn()
     return part
 
 

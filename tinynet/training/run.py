@@ -141,6 +141,8 @@ class Run:
     def describe(self, settings: Mapping) -> None:
         """Writes run.json: what the run is, for people and for other programs."""
         self._settings = dict(settings)
+        if self._keep_folder():  # which has written it
+            return
         write_text(self.folder / "run.json", json.dumps(self._settings, indent=1) + "\n")
 
     # ---- the log ----
