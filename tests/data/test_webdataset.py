@@ -55,3 +55,13 @@ def test_labels_of_a_webdataset_that_cannot_be(tmp_path):
         write(tmp_path / "x-train-0.tar", tar_bytes(files))
         with raises(f"{tmp_path}: {label - 2} of {label + 1} classes have no image: labels [2, 3, 4, 5, 6, 7, 8, 9]"):
             open_dataset(tmp_path)
+
+
+def test_labels_as_editors_write_them(tmp_path):
+    files = {"a.jpg": image_bytes("one"), "a.cls": b"\xef\xbb\xbf0\r\n", "b.jpg": image_bytes("two"), "b.cls": b" +1"}
+    for split in ("train", "val"):
+        write(tmp_path / f"x-{split}-0.tar", tar_bytes(files))
+    assert open_dataset(tmp_path).train.labels.tolist() == [0, 1]
+    write(tmp_path / "x-train-0.tar", tar_bytes(files | {"b.cls": "\uff11".encode()}))
+    with raises("x-train-0.tar/b.cls: expected an integer label, found b'\\xef"):
+        open_dataset(tmp_path)

@@ -21,6 +21,7 @@ import safetensors.numpy
 from tinynet.data.dataset import ProgressCallback
 from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import count_other, hidden, names_image
+from tinynet.data.integer_labels import integer_label
 from tinynet.data.names import PackedNames, encoded
 from tinynet.data.reading import cache_folder, open_file, read_file
 from tinynet.data.tar_members import BLOCK, tar_members
@@ -182,8 +183,9 @@ def sample_key(path: str) -> str:
 
 def _label(content: bytes, name: str) -> int:
     """What a .cls says. How large it may be is known when the images are counted."""
-    if re.fullmatch(rb"\s*[+-]?[0-9]{1,18}\s*", content) is None or len(content) > BLOCK:
+    label = integer_label(content.decode("utf-8-sig", "replace"))
+    if label is None or len(content) > BLOCK:
         raise DataError(f"{name}: expected an integer label, found {content[:40]!r}")
-    if int(content) < 0:
-        raise DataError(f"{name}: expected a label from 0, found {int(content)}, as images without a label have it")
-    return int(content)
+    if label < 0:
+        raise DataError(f"{name}: expected a label from 0, found {label}, as images without a label have it")
+    return label
