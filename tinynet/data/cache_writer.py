@@ -23,6 +23,7 @@ from tinynet.data.cache import (
     SPLITS,
     STATISTICS,
     Manifest,
+    arrays_of_names,
     describe,
     digest_of,
     npy_header,
@@ -34,7 +35,7 @@ from tinynet.data.cache_workers import finished
 from tinynet.data.dataset import Dataset
 from tinynet.data.errors import DataError
 from tinynet.data.layouts import open_dataset
-from tinynet.data.names import encoded
+from tinynet.data.names import PackedNames
 from tinynet.data.statistics import Sums
 from tinynet.files import LOCK, OWNER, Lock, shown, sync, write_text
 
@@ -215,8 +216,8 @@ class _Writer:
         for name in CHECKED:
             (self._out / name).unlink(missing_ok=True)  # a link there would lead elsewhere
         for name, split in self._splits.items():
-            names = np.array([encoded(split.name(index)) for index in range(len(split))])
-            np.savez(self._out / f"{name}.npz", labels=split.labels, checksums=checksums[name], names=names)
+            names = arrays_of_names(PackedNames(split.name(index) for index in range(len(split))))
+            np.savez(self._out / f"{name}.npz", labels=split.labels, checksums=checksums[name], **names)
         with open(self._out / BAD, "w", encoding="utf-8") as file:
             for split, bad in self._bad.items():
                 for index, reason in sorted(bad.reasons.items()):
