@@ -28,12 +28,16 @@ def test_a_key_of_a_webdataset_has_one_image(tmp_path):
         return open_dataset(tmp_path)
 
     reason = "several images have the key b/img, what comes before a name's first dot"
-    with raises(reason, "b/img.0.jpg and b/img.1.jpg", "rename them, such as b/img_0.jpg"):
+    with raises(reason, "0.tar/b/img.0.jpg and ", "0.tar/b/img.1.jpg; rename them, such as b/img_0.jpg"):
         opened({"b/img.0.jpg": one, "b/img.cls": b"0", "b/img.1.jpg": other, "c.jpg": one, "c.cls": b"1"})
     with raises("several .cls files have the key img"):
         opened({"img.0.jpg": one, "img.0.cls": b"0", "img.1.jpg": other, "img.1.cls": b"1"})
-    with raises(f"{tmp_path}: several images have the key img, "):
-        opened({"img.jpg": one, "img.cls": b"0"}, {"img.png": other, "img.cls": b"1"})
+    with raises(f"{tmp_path}: several images have the key img, ", "x-train-0.tar/img.jpg and ",
+                "x-train-1.tar/img.jpg; a key has one image in all shards"):  # fmt: skip
+        opened({"img.jpg": one, "img.cls": b"0"}, {"img.jpg": other, "img.cls": b"1"})
+    with raises("a.b/img.jpg and ", "a.b/img.rgb.jpg; rename them, such as a.b/img_rgb.jpg"):
+        opened({"a.b/img.jpg": one, "a.b/img.cls": b"0", "a.b/img.rgb.jpg": other})
+    (tmp_path / "x-train-1.tar").unlink()
     data = opened({"img.jpg": one, "img.cls": b"0"}, {"a/img.png": other, "a/img.cls": b"1"})
     assert data.train.labels.tolist() == [0, 1]
     data = opened({"img.rgb.jpg": one, "img.cls": b"0"}, {"img_1.0.png": other, "img_1.cls": b"1"})

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tinynet.data.archives import in_shard, shared_keys
+from tinynet.data.archives import in_shard, shared_key
 from tinynet.data.dataset import Dataset
 from tinynet.data.errors import DataError
 from tinynet.data.names import PackedNames, decoded, encoded
@@ -263,7 +263,8 @@ def _notes_of_old(root: Path, *splits: CacheSplit) -> list[str]:
     """Caches that have no digests were prepared when a webdataset's images under one key all took its last label."""
     for split in splits:
         names = (split.name(index) for index in range(len(split)))
-        if (key := next(shared_keys(filter(in_shard, names)), None)) is not None:
+        if shared := shared_key(filter(in_shard, names)):
+            key, *_ = shared
             return [f"{root}: all images of one key, {key}, have one label here, which may be wrong: prepare it again"]
     return []
 
