@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shlex
 import signal
 import sys
 import time
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from tinynet import BackendError, CheckpointError
 from tinynet.data import DataError
-from tinynet.files import shown
+from tinynet.files import shell_word, shown
 from tinynet.training import Counter, duration
 from tinynet.training.pictures import draw_pictures
 
@@ -48,7 +47,7 @@ def prepare(args: argparse.Namespace) -> None:
     seconds = time.perf_counter() - began
     if count:
         print(f"{count:,} images in {duration(seconds)}, {count / seconds:.0f} images/s")
-    print(f"Train from it with --data {shown(shlex.quote(args.out))} --resize {args.size}")
+    print(f"Train from it with --data {shell_word(args.out)} --resize {args.size}")
 
 
 def plot(args: argparse.Namespace) -> None:

@@ -149,11 +149,14 @@ def test_what_is_left_out_is_counted(tmp_path):
         link = tarfile.TarInfo("m.jpg")
         link.type, link.linkname = tarfile.LNKTYPE, "k.jpg"
         archive.addfile(link)
+        device = tarfile.TarInfo("n.jpg")
+        device.type = tarfile.CHRTYPE
+        archive.addfile(device)
     path = write(tmp_path / "a.tar", file.getvalue())
     for _ in range(2):  # made, and kept
         index = index_archives([path])
         assert list(index.names) == ["a.jfif", "b.JPE", "k.jpg", "../l.jpg"]
-        assert index.others == {".webp": 2, ".bmp": 1, "without a suffix": 1, "links": 1}
+        assert index.others == {".webp": 2, ".bmp": 1, "without a suffix": 1, "links": 1, "special files": 1}
 
 
 def test_labels_that_are_none(tmp_path):

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from tinynet.data import DataError, Loader, make_dataset, measure, open_dataset
+from tinynet.data import cache as cache_format
 from tinynet.data.cache import npy_header
 from tinynet.data.cache_writer import write_cache
+from tinynet.data.names import PackedNames
 
 SIZE, CROP = 24, 19
 BAD = {"train": [5, 9], "val": [4]}
@@ -74,6 +76,28 @@ def test_what_lies_there_is_readable_without_tinynet(folder, written):
     assert [(record["split"], record["index"]) for record in bad] == [("train", 5), ("train", 9), ("val", 4)]
     assert bad[0]["name"] == data.train.name(5) and "cannot be decoded" in bad[0]["reason"]
     assert len({path.stat().st_mode for path in written.iterdir()}) == 1  # who may read one may read all
+
+
+def test_one_long_name_does_not_make_all_names_wide(folder, tmp_path, monkeypatch):
+    names = PackedNames(["a"] * 1000 + ["b" * 40_000])
+    arrays = cache_format.arrays_of_names(names)
+    assert list(arrays) == ["names_text", "names_starts"] and sum(array.nbytes for array in arrays.values()) < 50_000
+    (fixed,) = cache_format.arrays_of_names(PackedNames(["a", "", "bc"])).values()
+    assert fixed.tolist() == [b"a", b"", b"bc"] and fixed.dtype == "S2"
+
+    monkeypatch.setattr(cache_format, "ROOM", -(1 << 24))  # as if one of these were long
+    data, out = open_dataset(folder), tmp_path / "out"
+    write_cache(folder, out, SIZE, max_bad=0.1, report=lambda line: None)
+    with np.load(out / "val.npz") as file:
+        arrays = dict(file)
+    assert sorted(arrays) == ["checksums", "labels", "names_starts", "names_text"]
+    cached = open_dataset(out)
+    assert [cached.val.name(index) for index in range(12)] == [data.val.name(index) for index in range(12)]
+    assert cached.fingerprint == data.fingerprint
+    for wrong in ([0, 1], [0] * 13, list(range(13, -1, -1))):
+        np.savez(out / "val.npz", **arrays | {"names_starts": np.array(wrong)})
+        with raises(f"{out / 'val.npz'}: expected names of 12 images"):
+            pickle.loads(pickle.dumps(cached.val)).name(0)
 
 
 def test_a_cache_opens_as_a_data_set_with_its_statistics(folder, written):

@@ -114,3 +114,24 @@ def test_sums_that_are_damaged_are_computed_again(tmp_path, monkeypatch):
         found = ChunkSums(path, 4, CHUNKS)
         assert CHUNKS[0] not in found and found.total().images == 0
         content[position] ^= 2
+
+
+def test_a_link_in_its_place_is_not_followed(path):
+    """It may have been planted, and lead to any file of the user's."""
+    content, own = path.read_bytes(), path.with_name("own")
+    path.rename(own)
+    path.symlink_to(own)
+    with raises(f"{path}: expected a file of the cache's own to write, found a link"):
+        Journal(path, MANIFEST)
+    assert own.read_bytes() == content
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="links cannot be told apart when they are opened here")
+def test_a_link_that_comes_meanwhile_is_not_followed(path, monkeypatch):
+    content, own = path.read_bytes(), path.with_name("own")
+    path.rename(own)
+    path.symlink_to(own)
+    monkeypatch.setattr("tinynet.data.cache_journal.refuse_link", lambda path: None)
+    with pytest.raises(OSError, match=re.escape(str(path))):
+        Journal(path, MANIFEST)
+    assert own.read_bytes() == content

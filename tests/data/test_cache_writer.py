@@ -1,5 +1,6 @@
 """Writing a prepared cache: after any interruption the same command goes on, and the files are the same to the byte."""
 
+import argparse
 import json
 import os
 import random
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tinynet.__main__ import prepare
 from tinynet.data import DataError, cache_writer, make_dataset, open_dataset
 from tinynet.data.cache import read_manifest
 from tinynet.data.cache_writer import write_cache
@@ -216,7 +218,10 @@ def test_stopped_by_a_signal(folder, expected, tmp_path, number, code, chunks):
 
 @pytest.mark.parametrize(
     ("obstacle", "message"),
-    [("fatal", "a worker process was killed, most often for want of memory"), ("full", "No space left on device")],
+    [
+        ("fatal", "a worker process was killed, most often for want of memory; .* lacks if __name__ == '__main__'"),
+        ("full", "No space left on device"),
+    ],
 )
 def test_obstacles_on_the_way(folder, expected, tmp_path, obstacle, message):
     (tmp_path / obstacle).touch()
@@ -362,6 +367,9 @@ def test_a_damaged_journal_and_a_missing_file_of_pixels(folder, tmp_path):
     pixels.rename(command.out / "aside")
     with raises(f"No such file or directory: '{pixels}'; remove {command.out} and begin again"):
         write(folder, command.out)
+    pixels.symlink_to(command.out / "aside")
+    with raises(f"{pixels}: expected a file of the cache's own to write, found a link"):
+        write(folder, command.out)
     (command.out / "aside").rename(pixels)
     for damaged in (b"damaged" + content, content + b"{damaged}\n"):
         journal.write_bytes(damaged)
@@ -377,3 +385,12 @@ def test_wrong_options(folder, tmp_path, wrong):
         write(folder, tmp_path / "out", **wrong)
     with pytest.raises(ValueError, match="max_bad: expected a share"):
         write(folder, tmp_path / "out", max_bad=2)
+
+
+def test_the_last_line_can_be_pasted(monkeypatch, capsys):
+    monkeypatch.setattr(cache_writer, "write_cache", lambda *given: None)
+    monkeypatch.setattr(signal, "signal", lambda *given: None)
+    options = {"data": "data", "size": SIZE, "workers": 1, "max_bad": 0.01}
+    for out, word in (("a cache", "'a cache'"), ("caf\udce9\n", r"$'caf\xe9\n'")):
+        prepare(argparse.Namespace(out=out, **options))
+        assert capsys.readouterr().out == f"Train from it with --data {word} --resize {SIZE}\n"

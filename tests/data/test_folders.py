@@ -155,3 +155,17 @@ def test_an_unreadable_image_is_named(root):
     (root / "train" / "cat" / "0.jpg").write_bytes(b"not an image")
     with raises("cat/0.jpg: expected a JPEG or PNG image"):
         open_dataset(root).train.load(0, 8)
+
+
+def test_links_that_lead_round_in_circles(root):
+    """One is an image that cannot be read, by its name; the others are nothing. The data set is read all the same."""
+    for link in ("train/cat/a.jpg", "train/cat/a.foo", "train/loop", "val/loop", "loop-train-0.tar", "train/b.jpg"):
+        (root / link).symlink_to((root / link).name)
+    data = open_dataset(root)
+    assert data.classes == ("cat", "dog") and len(data.train) == 3
+    assert data.train.load(0, 8).shape == (8, 8, 3)
+    with raises(f"{root / 'train' / 'cat' / 'a.jpg'}: cannot be read: "):
+        data.train.load(1, 8)
+    assert f"{root / 'train'}: 1 file left out, no JPEG or PNG by name: 1 .foo" in data.notes
+    with raises("found b.jpg, cat/, dog/, loop"):
+        open_dataset(root / "train")

@@ -1,6 +1,8 @@
 """What a data set tells of itself: files that are left out, folders that are no classes, classes without images."""
 
+import io
 import os
+import tarfile
 
 import pytest
 from disk import image_bytes, tar_bytes, write
@@ -91,6 +93,22 @@ def test_a_contests_test_set_is_none(root):
     write(root / "test" / "1.png", IMAGE)
     with pytest.raises(DataError, match="no validation images found"):
         open_dataset(root)
+
+
+def test_members_of_archives_that_are_no_files_are_told_of(tmp_path):
+    write(tmp_path / "train" / "cat" / "1.png", IMAGE)
+    write(tmp_path / "val.txt", "a 0\n")
+    file = io.BytesIO(tar_bytes({"a.png": IMAGE}))
+    with tarfile.open(fileobj=file, mode="a") as archive:
+        for name, kind in (("b.png", tarfile.SYMTYPE), ("c.png", tarfile.LNKTYPE), ("d.png", tarfile.FIFOTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "a.png"
+            archive.addfile(member)
+    path = write(tmp_path / "ILSVRC2012_img_val.tar", file.getvalue())
+    assert open_dataset(tmp_path).notes == (
+        f"{path}: 2 links left out, since links are not followed",
+        f"{path}: 1 special file left out, such as devices",
+    )
 
 
 def test_files_in_archives_are_told_of_too(tmp_path):

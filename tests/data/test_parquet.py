@@ -1,12 +1,13 @@
 """Parquet files that are not what they say: text in place of images, labels and rows without measure."""
 
 import json
+import random
 import re
 
 import pytest
 from disk import image_bytes, write
 
-from tinynet.data import DataError, open_dataset
+from tinynet.data import DataError, open_dataset, parquet
 
 pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
 IMAGES = pa.array([{"bytes": b""}] * 3, pa.struct([("bytes", pa.binary())]))
@@ -16,10 +17,10 @@ def raises(*parts):
     return pytest.raises(DataError, match="(?s)" + ".*".join(map(re.escape, parts)))
 
 
-def opened(folder, image, label=None, metadata=None):
+def opened(folder, image, label=None, metadata=None, **options):
     table = pa.table({"image": image, "label": pa.array([0] * len(image) if label is None else label)})
     for split in ("train", "validation"):
-        pq.write_table(table.replace_schema_metadata(metadata), folder / f"{split}-00000-of-00001.parquet")
+        pq.write_table(table.replace_schema_metadata(metadata), folder / f"{split}-00000-of-00001.parquet", **options)
     return open_dataset(folder)
 
 
@@ -68,16 +69,43 @@ def test_names_of_labels(tmp_path):
     assert opened(tmp_path, IMAGES, [0, 1, 2], {"huggingface": text}).classes == ("a", "\ud800", "c\x1b[2J")
 
 
+KIND = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
 @pytest.mark.parametrize("field", ["bytes", "path"])
-def test_a_short_file_that_repeats_a_long_value(tmp_path, field):
-    """As much as it says would be 100 MB of one image of 100 kB, or as many paths."""
-    long = {"bytes": bytes(10**5)} if field == "bytes" else {"path": "x" * 10**5}
-    value = {"bytes": b"\xff\xd8\xff", "path": "x"} | long
-    images = pa.array([value], pa.struct([("bytes", pa.binary()), ("path", pa.string())])).take(pa.array([0] * 1000))
-    before = pa.total_allocated_bytes()
+def test_a_short_file_of_a_long_value(tmp_path, field):
+    """64 rows of 3 MB, for which a few kB stand: none of it is unpacked."""
+    long = {"bytes": bytes(3 << 20)} if field == "bytes" else {"path": "x" * (3 << 20)}
+    images = pa.array([{"bytes": b"\xff\xd8\xff", "path": "x"} | long], KIND).take(pa.array([0] * 64))
     with raises(f"-00001.parquet: expected 16 times its size or less in image.{field}, found more"):
-        opened(tmp_path, images).train.load(7, 8)
-    assert pa.total_allocated_bytes() - before < 20 << 20
+        opened(tmp_path, images, compression="gzip").train.load(7, 8)
+
+
+def test_long_values_are_read_one_by_one(tmp_path):
+    """As many rows as are read at once, so many times a value that they share is in memory."""
+    rows = {}
+    for size in (1 << 10, 2 << 20):
+        value = {"bytes": random.Random(0).randbytes(size), "path": "x"}
+        opened(tmp_path, pa.array([value], KIND).take(pa.array([0] * 16)))
+        file = tmp_path / "train-00000-of-00001.parquet"
+        rows[size] = [len(batch) for batch in parquet._batches(file, pq.ParquetFile(file), "bytes")]
+    assert rows == {1 << 10: [8, 8], 2 << 20: [1] * 16}
+
+
+def test_paths_that_repeat_without_end(tmp_path):
+    value = {"bytes": b"\xff\xd8\xff", "path": "x" * 4096}
+    with raises("-00001.parquet: expected 16 times its size or less in image.path, found more"):
+        opened(tmp_path, pa.array([value], KIND).take(pa.array([0] * 257)))
+
+
+def test_an_image_of_many_rows(tmp_path):
+    """As oversampling makes it: the file has it once, and so has the memory."""
+    content = image_bytes("often")
+    images = pa.array([{"bytes": content, "path": "a/b/c/often.png"}], KIND).take(pa.array([0] * 1000))
+    data = opened(tmp_path, images)
+    assert data.train.name(999).endswith("/a/b/c/often.png")
+    assert (data.train.load(999, 8) == data.train.load(0, 8)).all()
+    assert data.train.store.read(7) is data.train.store.read(999) and data.train.store.read(7) == content
 
 
 def test_more_rows_than_bytes(tmp_path):

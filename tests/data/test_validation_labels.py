@@ -84,6 +84,31 @@ def test_val_txt_with_classes_named_by_numbers(tmp_path):
     assert labels(tmp_path, ["a.jpg", "b.jpg", "c.jpg"], ("1", "10", "2")) == [1, 2, 0]
 
 
+def test_positions_that_are_names_of_classes_too(tmp_path):
+    names = [f"v{number}.jpg" for number in range(5)]
+
+    def told(numbers, classes):
+        write(tmp_path / "val.txt", "".join(f"{name} {n}\n" for name, n in zip(names, numbers, strict=True)))
+        return labels(tmp_path, names, tuple(classes))
+
+    with raises("val.txt: expected labels that are all positions or all names of classes, found 0, which is a position",
+                "and 1, which is the name of the class at position 0"):  # fmt: skip
+        told("01234", "12345")
+    assert told("12345", "12345") == told("01234", ["a", "b", "c", "d", "e"]) == [0, 1, 2, 3, 4]
+    assert told(["0", "1", "x", "2", "3"], "012x") == [0, 1, 3, 2, 3]  # position 3 is x; the others are both
+    with raises("found 1, which is a position, and 01, which is the name of the class at position 0"):
+        told(["01", "1", "02", "01", "02"], ["01", "02"])
+
+
+def test_what_an_integer_is(tmp_path):
+    write(tmp_path / "val.txt", b"\xef\xbb\xbfa.jpg +2\nb.jpg 01\n")
+    assert labels(tmp_path, ["a.jpg", "b.jpg"], CUSTOM) == [2, 1]
+    for number in ("\uff12", "1_0", "--1"):
+        write(tmp_path / "val.txt", f"a.jpg {number}\n")
+        with raises("1 of 1 images are, by", "of a class that is not among the 3"):
+            labels(tmp_path, ["a.jpg"], CUSTOM)
+
+
 def test_kaggles_solution(tmp_path):
     rows = [(name[:-5], f"{wnid} 1 2 3 4 {wnid} 5 6 7 8 ") for name, wnid in validation_labels().items()]
     write(tmp_path / "LOC_val_solution.csv", solution(rows))
@@ -176,10 +201,13 @@ def test_lists_that_no_one_has_written(tmp_path, no_package):
     write(tmp_path / "LOC_val_solution.csv", f"ImageId,PredictionString\n{NAMES[0][:-5]},{'n' * 200_000} 1 2 3 4\n")
     with raises("LOC_val_solution.csv: expected Kaggle's lines, an image and its class: field larger than"):
         labels(tmp_path)
-    for number in ("9" * 5000, "9" * 19, "-1", "2e9", "\u0663" * 20):
+    for number in ("9" * 5000, "9" * 19, "-x", "2e9", "\u0663" * 20):
         write(tmp_path / "val.txt", "".join(f"{name} {number}\n" for name in NAMES))
         with raises("5 of 5 images are, by", "val.txt, of a class that is not among the 3"):
             labels(tmp_path)
+    write(tmp_path / "val.txt", "".join(f"{name} -1\n" for name in NAMES))
+    with raises("val.txt: expected labels from 0 to 2 for 3 classes, found -1 to -1 (-1 is for images without a label"):
+        labels(tmp_path)
     write(tmp_path / "val.txt", "".join(f"{name} 2000000000\n" for name in NAMES))
     with raises("val.txt: expected labels from 0 to 2 for 3 classes, found 2000000000 to 2000000000"):
         labels(tmp_path)

@@ -28,12 +28,16 @@ def test_a_key_of_a_webdataset_has_one_image(tmp_path):
         return open_dataset(tmp_path)
 
     reason = "several images have the key b/img, what comes before a name's first dot"
-    with raises(reason, "b/img.0.jpg and b/img.1.jpg", "rename them, such as b/img_0.jpg"):
+    with raises(reason, "0.tar/b/img.0.jpg and ", "0.tar/b/img.1.jpg; rename them, such as b/img_0.jpg"):
         opened({"b/img.0.jpg": one, "b/img.cls": b"0", "b/img.1.jpg": other, "c.jpg": one, "c.cls": b"1"})
     with raises("several .cls files have the key img"):
         opened({"img.0.jpg": one, "img.0.cls": b"0", "img.1.jpg": other, "img.1.cls": b"1"})
-    with raises(f"{tmp_path}: several images have the key img, "):
-        opened({"img.jpg": one, "img.cls": b"0"}, {"img.png": other, "img.cls": b"1"})
+    with raises(f"{tmp_path}: several images have the key img, ", "x-train-0.tar/img.jpg and ",
+                "x-train-1.tar/img.jpg; a key has one image in all shards"):  # fmt: skip
+        opened({"img.jpg": one, "img.cls": b"0"}, {"img.jpg": other, "img.cls": b"1"})
+    with raises("a.b/img.jpg and ", "a.b/img.rgb.jpg; rename them, such as a.b/img_rgb.jpg"):
+        opened({"a.b/img.jpg": one, "a.b/img.cls": b"0", "a.b/img.rgb.jpg": other})
+    (tmp_path / "x-train-1.tar").unlink()
     data = opened({"img.jpg": one, "img.cls": b"0"}, {"a/img.png": other, "a/img.cls": b"1"})
     assert data.train.labels.tolist() == [0, 1]
     data = opened({"img.rgb.jpg": one, "img.cls": b"0"}, {"img_1.0.png": other, "img_1.cls": b"1"})
@@ -55,3 +59,13 @@ def test_labels_of_a_webdataset_that_cannot_be(tmp_path):
         write(tmp_path / "x-train-0.tar", tar_bytes(files))
         with raises(f"{tmp_path}: {label - 2} of {label + 1} classes have no image: labels [2, 3, 4, 5, 6, 7, 8, 9]"):
             open_dataset(tmp_path)
+
+
+def test_labels_as_editors_write_them(tmp_path):
+    files = {"a.jpg": image_bytes("one"), "a.cls": b"\xef\xbb\xbf0\r\n", "b.jpg": image_bytes("two"), "b.cls": b" +1"}
+    for split in ("train", "val"):
+        write(tmp_path / f"x-{split}-0.tar", tar_bytes(files))
+    assert open_dataset(tmp_path).train.labels.tolist() == [0, 1]
+    write(tmp_path / "x-train-0.tar", tar_bytes(files | {"b.cls": "\uff11".encode()}))
+    with raises("x-train-0.tar/b.cls: expected an integer label, found b'\\xef"):
+        open_dataset(tmp_path)

@@ -7,7 +7,6 @@ never unpacked.
 import hashlib
 import os
 import re
-import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,15 +20,18 @@ import safetensors.numpy
 from tinynet.data.dataset import ProgressCallback
 from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import count_other, hidden, names_image
+from tinynet.data.integer_labels import integer_label
 from tinynet.data.names import PackedNames, encoded
 from tinynet.data.reading import cache_folder, open_file, read_file
 from tinynet.data.tar_members import BLOCK, tar_members
+from tinynet.files import beside, remove
 
-VERSION = 3  # to be raised when an index changes, so that those in the cache folder are made again
+VERSION = 4  # to be raised when an index changes, so that those in the cache folder are made again
 CALLS_EVERY = 1000  # members between two calls of progress
 MIB = 1 << 20
 MOST_LEVELS = 4  # of archives in archives; ImageNet's training set has two
 DIGEST = 32  # bytes of a SHA-256, before an index in its file
+LINKS, SPECIAL = "links", "special files"  # among what is counted by suffix
 COLUMNS = {"archive": np.int32, "offset": np.int64, "size": np.int64, "label": np.int64}
 
 
@@ -42,7 +44,7 @@ class ArchiveIndex:
     offset: np.ndarray  # (images,) int64: the first byte
     size: np.ndarray  # (images,) int64: bytes
     label: np.ndarray  # (images,) int64: what webdataset's key.cls says; -1 where there is none
-    others: Mapping[str, int]  # how many files were left out, by suffix
+    others: Mapping[str, int]  # how many files were left out, by suffix; LINKS and SPECIAL: none of them files
 
 
 def index_archives(archives: Sequence[Path], progress: ProgressCallback | None = None) -> ArchiveIndex:
@@ -102,16 +104,15 @@ def _save(file: Path, stamps: np.ndarray, index: ArchiveIndex) -> None:
     columns |= {"other_text": suffixes.text, "other_starts": suffixes.starts}
     columns |= {"other_counts": np.array(list(index.others.values()), np.int64)}
     content = safetensors.numpy.save(columns)
-    beside = None
+    partial = beside(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".partial", delete=False) as beside:
-            beside.write(hashlib.sha256(content).digest())
-            beside.write(content)
-        os.replace(beside.name, file)
+        with open(partial, "xb") as opened:
+            opened.write(hashlib.sha256(content).digest())
+            opened.write(content)
+        partial.replace(file)
     except OSError:  # a read-only or full disk: the index is made again the next time
-        if beside is not None:
-            Path(beside.name).unlink(missing_ok=True)
+        remove(partial)
 
 
 def _make(archives: Sequence[Path], sizes: np.ndarray, progress: ProgressCallback | None) -> ArchiveIndex:
@@ -156,7 +157,7 @@ def _images(
         offset = member.offset_data
         if not member.isreg():
             if names_image(kind):
-                others["links"] += 1
+                others[LINKS if member.issym() or member.islnk() else SPECIAL] += 1
         elif kind.endswith(".tar"):
             for inner, *place in _images(file, f"{name}/{path}", offset, offset + member.size, others, level + 1):
                 yield f"{path}/{inner}", *place
@@ -182,8 +183,9 @@ def sample_key(path: str) -> str:
 
 def _label(content: bytes, name: str) -> int:
     """What a .cls says. How large it may be is known when the images are counted."""
-    if re.fullmatch(rb"\s*[+-]?[0-9]{1,18}\s*", content) is None or len(content) > BLOCK:
+    label = integer_label(content.decode("utf-8-sig", "replace"))
+    if label is None or len(content) > BLOCK:
         raise DataError(f"{name}: expected an integer label, found {content[:40]!r}")
-    if int(content) < 0:
-        raise DataError(f"{name}: expected a label from 0, found {int(content)}, as images without a label have it")
-    return int(content)
+    if label < 0:
+        raise DataError(f"{name}: expected a label from 0, found {label}, as images without a label have it")
+    return label

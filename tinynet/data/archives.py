@@ -4,13 +4,13 @@ Where each image lies in its archive is found once and kept; that is in archive_
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from tinynet.data.archive_index import ArchiveIndex, index_archives, sample_key
+from tinynet.data.archive_index import LINKS, SPECIAL, ArchiveIndex, index_archives, sample_key
 from tinynet.data.dataset import ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import ALL_SUFFIXES
@@ -20,6 +20,8 @@ from tinynet.data.names import encoded
 from tinynet.data.preprocessing import check_size
 from tinynet.data.reading import open_file
 from tinynet.data.validation_labels import folder_and_parents, validation_labels
+
+NO_FILES = {LINKS: "since links are not followed", SPECIAL: "such as devices"}  # and why they are left out
 
 
 class ArchiveStore:
@@ -96,7 +98,7 @@ def webdataset_split(
             f"{where}: {len(unlabelled)} of {len(index.label)} images of {len(archives)} archives have no .cls file "
             f"with a label beside them: {', '.join(store.name(position) for position in unlabelled[:4].tolist())}"
         )
-    _refuse_shared_keys(where, index)
+    _refuse_shared_keys(where, index.names, ArchiveStore(archives, index))
     if classes is None:
         classes = classes_of_integer_labels(where, index.label, index.names, None)
     else:
@@ -104,19 +106,32 @@ def webdataset_split(
     return _split(archives, index, index.label, classes)
 
 
-def _refuse_shared_keys(where: str, index: ArchiveIndex) -> None:
+def _refuse_shared_keys(where: str, names: Sequence[str], store: ArchiveStore) -> None:
     """DataError for images that a .cls could not tell apart: img.0.jpg and img.1.jpg both have the key img."""
-    if shared := next(shared_keys(index.names), None):
-        one, other = [name for name in index.names if sample_key(name) == shared][:2]
-        raise DataError(
-            f"{where}: several images have the key {shared}, what comes before a name's first dot, and so one .cls: "
-            f"{one} and {other}; rename them, such as {one.replace('.', '_', one.rpartition('/')[2].count('.') - 1)}"
-        )
+    if (shared := shared_key(names)) is None:
+        return
+    key, one, other = shared
+    hint = "a key has one image in all shards"
+    if longer := next((names[position] for position in (one, other) if _dots(names[position]) > 1), None):
+        folder, slash, base = longer.rpartition("/")
+        hint = f"rename them, such as {folder + slash + base.replace('.', '_', _dots(longer) - 1)}"
+    raise DataError(
+        f"{where}: several images have the key {key}, what comes before a name's first dot, and so one .cls: "
+        f"{store.name(one)} and {store.name(other)}; {hint}"
+    )
 
 
-def shared_keys(names: Iterable[str]) -> Iterator[str]:
-    """The keys that several of webdataset's images have."""
-    return (one for one, other in pairwise(sorted(map(sample_key, names))) if one == other)
+def _dots(name: str) -> int:
+    return name.rpartition("/")[2].count(".")
+
+
+def shared_key(names: Iterable[str]) -> tuple[str, int, int] | None:
+    """A key that several of webdataset's images have, and the positions of its first two; None: no such key."""
+    seen: dict[str, int] = {}
+    for position, key in enumerate(map(sample_key, names)):
+        if seen.setdefault(key, position) != position:
+            return key, seen[key], position
+    return None
 
 
 def in_shard(name: str) -> bool:
@@ -156,6 +171,13 @@ def _split(
 ) -> ImageSplit:
     where = archives[0] if len(archives) == 1 else archives[0].parent
     file_names = (name.rsplit("/", 1)[-1] for name in index.names)
-    return ImageSplit(
-        ArchiveStore(archives, index), labels, classes, file_names, left_out_notes(where, index.others)
-    )
+    return ImageSplit(ArchiveStore(archives, index), labels, classes, file_names, _notes(where, index.others))
+
+
+def _notes(where: Path, others: Mapping[str, int]) -> list[str]:
+    """What a user should know of members that are left out."""
+    notes = left_out_notes(where, {kind: count for kind, count in others.items() if kind not in NO_FILES})
+    for kind, why in NO_FILES.items():
+        if count := others.get(kind):
+            notes.append(f"{where}: {count} {kind if count > 1 else kind[:-1]} left out, {why}")
+    return notes

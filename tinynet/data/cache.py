@@ -14,10 +14,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tinynet.data.archives import in_shard, shared_keys
+from tinynet.data.archives import in_shard, shared_key
 from tinynet.data.dataset import Dataset
 from tinynet.data.errors import DataError
-from tinynet.data.names import decoded, encoded
+from tinynet.data.names import PackedNames, decoded, encoded
 from tinynet.data.reading import open_file, read_file
 from tinynet.data.statistics import Statistics
 from tinynet.files import parse_json, shown
@@ -29,6 +29,7 @@ BAD = "bad.jsonl"  # a line per image that could not be read: split, index, name
 STATISTICS = "statistics.npz"  # of the whole training set
 SPLITS = ("train", "val")
 CHECKED = (*(f"{split}.npz" for split in SPLITS), BAD, STATISTICS)  # files whose digests the manifest has
+ROOM = 1 << 24  # bytes that names may take in vain, so that np.load gives them one by one
 LARGEST = 10_000  # pixels to a side: no image that decode takes is larger
 
 
@@ -38,7 +39,8 @@ class Manifest:
 
     Beside it lie, for each split, the pixels in train-000.npy, train-001.npy, ...: uint8 (images, size, size, 3), a bad
     image all zeros; and train.npz with labels, (images,) int64; checksums, (images,) uint32, the CRC-32 of each image's
-    bytes; names, (images,) UTF-8.
+    bytes; names, (images,) UTF-8. An array is as wide everywhere as its longest name: where one is far longer than the
+    others, names_text has all of them, one after the other, and names_starts, (images + 1,) int64, where each begins.
     """
 
     source: str  # the data set's folder
@@ -122,6 +124,14 @@ def describe(dataset: Dataset, source: str, size: int, images_per_file: int) -> 
     return Manifest(source, size, classes, names, images, digest.hexdigest(), images_per_file)
 
 
+def arrays_of_names(names: PackedNames) -> dict[str, np.ndarray]:
+    """The names of a split's images, as its .npz keeps them."""
+    width = int(np.diff(names.starts).max(initial=1))
+    if width * len(names) > 4 * len(names.text) + ROOM:
+        return {"names_text": names.text, "names_starts": names.starts}
+    return {"names": np.array([encoded(name) for name in names])}
+
+
 def npy_header(images: int, size: int) -> bytes:
     """What stands before the pixels in a file of them, in NumPy's format, 1.0, to the byte as NumPy 2 writes it:
     signature, version, length, and a text whose room for a longer shape and whose end are filled with spaces.
@@ -165,7 +175,7 @@ class CacheSplit:
         self._paths = [root / name for name, _ in manifest.files(split)]
         self._offsets = [pixel_offset(root / name, count, self.size) for name, count in manifest.files(split)]
         self._files: dict[int, BinaryIO] = {}  # opened when they are needed
-        self._names: np.ndarray | None = None
+        self._names: np.ndarray | PackedNames | None = None
 
     def __getstate__(self) -> dict:
         return vars(self) | {"_files": {}, "_names": None}
@@ -176,11 +186,21 @@ class CacheSplit:
     def name(self, index: int) -> str:
         """What to call the image in a message: its name in the data set that the cache was made from."""
         if self._names is None:
-            (names,) = _arrays(self._index, "names")
-            if names.dtype.kind != "S" or names.shape != self.labels.shape:
-                raise DataError(f"{self._index}: expected names of {len(self)} images, found other content")
-            self._names = names
-        return decoded(self._names[index])
+            self._names = self._read_names()
+        name = self._names[index]
+        return name if isinstance(name, str) else decoded(name)
+
+    def _read_names(self) -> np.ndarray | PackedNames:
+        """In whichever form they are kept: neither takes more memory than the file."""
+        arrays = _arrays(self._index, "names", otherwise=("names_text", "names_starts"))
+        try:
+            names = arrays[0] if len(arrays) == 1 else PackedNames.from_arrays(*arrays)
+        except ValueError as error:
+            raise DataError(f"{self._index}: expected names of {len(self)} images: {error}") from error
+        right = isinstance(names, PackedNames) or (names.dtype.kind == "S" and names.ndim == 1)
+        if not right or len(names) != len(self):
+            raise DataError(f"{self._index}: expected names of {len(self)} images, found other content")
+        return names
 
     def load(self, index: int, size: int) -> np.ndarray:
         """The image as uint8 (size, size, 3), read-only.
@@ -243,7 +263,8 @@ def _notes_of_old(root: Path, *splits: CacheSplit) -> list[str]:
     """Caches that have no digests were prepared when a webdataset's images under one key all took its last label."""
     for split in splits:
         names = (split.name(index) for index in range(len(split)))
-        if (key := next(shared_keys(filter(in_shard, names)), None)) is not None:
+        if shared := shared_key(filter(in_shard, names)):
+            key, *_ = shared
             return [f"{root}: all images of one key, {key}, have one label here, which may be wrong: prepare it again"]
     return []
 
@@ -259,14 +280,16 @@ def read_manifest(root: Path) -> Manifest | None:
     return Manifest.from_json(text, root / MANIFEST)
 
 
-def _arrays(path: Path, *names: str) -> list[np.ndarray]:
-    """These arrays of a .npz file, which has checksums of its own. np.savez packs nothing, so that what is read is no
-    larger than the file.
+def _arrays(path: Path, *names: str, otherwise: tuple[str, ...] = ()) -> list[np.ndarray]:
+    """These arrays of a .npz file, which has checksums of its own; where the first is not there, `otherwise`. np.savez
+    packs nothing, so that what is read is no larger than the file.
     """
     try:
         with open_file(path) as file, zipfile.ZipFile(file) as packed:
             if any(member.compress_type != zipfile.ZIP_STORED for member in packed.infolist()):
                 raise ValueError("compressed")
+            if otherwise and f"{names[0]}.npy" not in packed.namelist():
+                names = otherwise
             return [_array(packed, f"{name}.npy") for name in names]
     except DataError:
         raise

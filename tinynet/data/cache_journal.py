@@ -37,10 +37,11 @@ class Journal:
     next begins.
 
     finished: the chunks that the file tells of, with their checksums. DataError when it is about another cache; why:
-    what may have made it another, for the message.
+    what may have made it another, for the message. DataError for a link, too: what it leads to would be written over.
     """
 
     def __init__(self, path: Path, manifest: Manifest, why: str = ""):
+        refuse_link(path)
         lines = read_file(path).split(b"\n")[:-1] if path.exists() else []  # an unfinished last line counts as none
         if lines:
             found = Manifest.from_json(lines[0].decode(errors="replace"), path)
@@ -53,7 +54,7 @@ class Journal:
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{path}: a line is damaged ({error}); remove {path.parent} and begin again") from error
             self.finished[chunk] = checksums
-        self._file = open(path, "ab")  # noqa: SIM115
+        self._file = open(path, "ab", opener=_no_link)  # noqa: SIM115
         self._file.truncate(sum(len(line) + 1 for line in lines))
         if not lines:
             self._append(manifest.to_json())
@@ -74,6 +75,17 @@ class Journal:
 
     def __exit__(self, *exception) -> None:
         self._file.close()
+
+
+def refuse_link(path: Path) -> None:
+    """DataError for a link where a cache's own file is to be written."""
+    if path.is_symlink():
+        raise DataError(f"{path}: expected a file of the cache's own to write, found a link")
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Opens a file, and no link that came there since it was looked for, where the system can tell."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _crc(record: dict) -> int:

@@ -23,20 +23,21 @@ from tinynet.data.cache import (
     SPLITS,
     STATISTICS,
     Manifest,
+    arrays_of_names,
     describe,
     digest_of,
     npy_header,
     pixel_offset,
     read_manifest,
 )
-from tinynet.data.cache_journal import Checksums, Chunk, ChunkSums, Journal
+from tinynet.data.cache_journal import Checksums, Chunk, ChunkSums, Journal, refuse_link
 from tinynet.data.cache_workers import finished
 from tinynet.data.dataset import Dataset
 from tinynet.data.errors import DataError
 from tinynet.data.layouts import open_dataset
-from tinynet.data.names import encoded
+from tinynet.data.names import PackedNames
 from tinynet.data.statistics import Sums
-from tinynet.files import LOCK, OWNER, Lock, shown, sync
+from tinynet.files import LOCK, OWNER, Lock, shown, sync, write_text
 
 SUMS = "sums.safetensors"
 KEPT = "What is finished is kept: the same command goes on from there"
@@ -112,7 +113,8 @@ def _explained(out: Path) -> Iterator[None]:
         yield
     except BrokenProcessPool as error:
         raise DataError(
-            f"{out}: a worker process was killed, most often for want of memory. {KEPT}, perhaps with fewer --workers"
+            f"{out}: a worker process was killed, most often for want of memory; or the script that calls write_cache "
+            f"lacks if __name__ == '__main__', and its workers ran it too. {KEPT}, perhaps with fewer --workers"
         ) from error
     except OSError as error:  # a full disk, most likely
         raise DataError(f"{out}: {error}. {KEPT}") from error
@@ -167,6 +169,7 @@ class _Writer:
         size = self._manifest.size
         for path, images in ((self._out / name, n) for split in SPLITS for name, n in self._manifest.files(split)):
             if begun:
+                refuse_link(path)
                 try:
                     pixel_offset(path, images, size)
                 except DataError as error:
@@ -210,12 +213,11 @@ class _Writer:
 
     def _commit(self, checksums: dict[str, np.ndarray], sums: Sums) -> None:
         """Writes what is small, and last of all the manifest, by a rename: from then on the cache is whole."""
-        beside = self._out / f".{MANIFEST}.partial"
-        for path in (*(self._out / name for name in CHECKED), beside):
-            path.unlink(missing_ok=True)
+        for name in CHECKED:
+            (self._out / name).unlink(missing_ok=True)  # a link there would lead elsewhere
         for name, split in self._splits.items():
-            names = np.array([encoded(split.name(index)) for index in range(len(split))])
-            np.savez(self._out / f"{name}.npz", labels=split.labels, checksums=checksums[name], names=names)
+            names = arrays_of_names(PackedNames(split.name(index) for index in range(len(split))))
+            np.savez(self._out / f"{name}.npz", labels=split.labels, checksums=checksums[name], **names)
         with open(self._out / BAD, "w", encoding="utf-8") as file:
             for split, bad in self._bad.items():
                 for index, reason in sorted(bad.reasons.items()):
@@ -225,10 +227,9 @@ class _Writer:
         bad = {split: len(bad.reasons) for split, bad in self._bad.items()}
         digests = {name: digest_of(self._out / name) for name in CHECKED}
         manifest = replace(self._manifest, bad=bad, digests=digests)
-        beside.write_text(manifest.to_json() + "\n", encoding="utf-8")
-        for name in (*CHECKED, beside.name, "."):
+        for name in (*CHECKED, "."):
             sync(self._out / name)
-        beside.replace(self._out / MANIFEST)
+        write_text(self._out / MANIFEST, manifest.to_json() + "\n")
         sync(self._out)
         _remove_leftovers(self._out)
 

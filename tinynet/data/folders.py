@@ -50,7 +50,7 @@ class FolderSplit(ImageSplit):
     ):
         folder = Path(folder)
         inside = entries(folder)
-        found = [entry.name for entry in inside if entry.is_dir()]
+        found = [entry.name for entry in inside if is_folder(entry)]
         if not found:
             raise DataError(f"{folder}: looked for a folder per class, found {listing(folder)}")
         _refuse_half_sorted(folder, found, [entry.name for entry in inside])
@@ -127,17 +127,17 @@ def left_out_notes(where: str | Path, counts: Mapping[str, int], why: str = "no 
 def _count_left_out(files: Sequence[os.DirEntry], others: Counter, deeper: Counter) -> None:
     """Counts by suffix what is no image: `others` right among `files`, `deeper` in folders among them."""
     for entry in files:
-        if entry.is_dir(follow_symlinks=False):
+        if is_folder(entry, follow_symlinks=False):
             for name in islice(_names_below(entry.path), MOST_COUNTED):
                 _count(deeper, name)
-        elif not is_image(entry) and not entry.is_dir():
+        elif not is_image(entry) and not is_folder(entry):
             count_other(others, entry.name)
 
 
 def _loose(inside: Sequence[os.DirEntry]) -> Counter:
     counts = Counter()
     for entry in inside:
-        if not entry.is_dir() and not is_class_archive(entry.name):
+        if not is_folder(entry) and not is_class_archive(entry.name):
             _count(counts, entry.name)
     return counts
 
@@ -157,8 +157,8 @@ def _names_below(folder: str) -> Iterator[str]:
             inside = entries(Path(folders.pop()))
         except (DataError, OSError):  # not to be read: what is left out anyway
             continue
-        folders += [entry.path for entry in inside if entry.is_dir(follow_symlinks=False)]
-        yield from (entry.name for entry in inside if not entry.is_dir(follow_symlinks=False))
+        folders += [entry.path for entry in inside if is_folder(entry, follow_symlinks=False)]
+        yield from (entry.name for entry in inside if not is_folder(entry, follow_symlinks=False))
 
 
 def _refuse_half_sorted(folder: Path, classes: list[str], names: list[str]) -> None:
@@ -192,9 +192,17 @@ def entries(folder: Path) -> list[os.DirEntry]:
     return sorted(visible, key=lambda entry: encoded(entry.name))
 
 
+def is_folder(entry: os.DirEntry, follow_symlinks: bool = True) -> bool:
+    """Whether it is one, or a link to one. A link that leads round in a circle is none, as one to nowhere is."""
+    try:
+        return entry.is_dir(follow_symlinks=follow_symlinks)
+    except OSError:
+        return False
+
+
 def is_image(entry: os.DirEntry) -> bool:
     """By its name. A link to nowhere or a pipe counts: it is an image that cannot be read, and will be named."""
-    return names_image(entry.name) and not entry.is_dir()
+    return names_image(entry.name) and not is_folder(entry)
 
 
 def is_class_archive(name: str) -> bool:
@@ -203,5 +211,5 @@ def is_class_archive(name: str) -> bool:
 
 
 def listing(folder: Path) -> str:
-    names = [entry.name + "/" * entry.is_dir() for entry in entries(folder)]
+    names = [entry.name + "/" * is_folder(entry) for entry in entries(folder)]
     return shortened(names) if names else "an empty folder"

@@ -3,6 +3,7 @@
 Labels of images in class folders never come here.
 """
 
+import re
 from collections.abc import Iterable
 from itertools import islice
 
@@ -10,6 +11,13 @@ import numpy as np
 
 from tinynet.data.class_names import WNID, imagenet_wnids
 from tinynet.data.errors import DataError
+
+
+def integer_label(text: str) -> int | None:
+    """The integer that a label in a text is, spaces around it left out; None for anything else, and for what is too
+    long to be one. Digits are 0 to 9 alone: int() knows those of other scripts, and underscores.
+    """
+    return int(text) if re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", text, re.ASCII) else None
 
 
 def refuse_other_orders(where: str, labels: np.ndarray, classes: int) -> None:

@@ -18,7 +18,7 @@ from tinynet.data.class_names import class_names
 from tinynet.data.dataset import Dataset, ImageSplit, ProgressCallback
 from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import ALL_SUFFIXES
-from tinynet.data.folders import FolderSplit, entries, flat_folder_split, is_class_archive, is_image, listing
+from tinynet.data.folders import FolderSplit, entries, flat_folder_split, is_class_archive, is_folder, is_image, listing
 from tinynet.data.names import shortened
 from tinynet.data.parquet import parquet_split
 from tinynet.data.validation_labels import folder_and_parents
@@ -50,7 +50,7 @@ def open_dataset(root: str | Path, progress: ProgressCallback | None = None) -> 
 
 
 def class_folders(base: Path, names: Names) -> Opener | None:
-    folders = (folder for folder in _split_folders(base, names) if any(entry.is_dir() for entry in entries(folder)))
+    folders = (folder for folder in _split_folders(base, names) if any(is_folder(entry) for entry in entries(folder)))
     return _opener(FolderSplit, next(folders, None))
 
 
@@ -146,8 +146,9 @@ def _shards(base: Path, names: Names, suffix: str) -> list[Path]:
 
 def _files(folder: Path, suffix: str) -> list[Path]:
     """Without the original archives, which webdataset's are not."""
-    found = (Path(entry.path) for entry in entries(folder) if entry.name.lower().endswith(suffix) and entry.is_file())
-    return [file for file in found if not file.name.startswith("ILSVRC2012_") and not is_class_archive(file.name)]
+    found = (Path(entry.path) for entry in entries(folder) if entry.name.lower().endswith(suffix))
+    ours = (file for file in found if not file.name.startswith("ILSVRC2012_") and not is_class_archive(file.name))
+    return [file for file in ours if file.is_file()]
 
 
 def _names_split(file: Path, names: Names) -> bool:

@@ -23,8 +23,9 @@ from tinynet.files import parse_json
 
 EXPECTED = "the columns image (a struct of bytes, binary, and path, text) and label (an integer)"
 LONGEST_PATH = 4096  # characters of an image.path
-BATCH = 64  # rows that are read at a time
-MOST_TIMES = 16  # what a file holds, unpacked, is at most so many times its size; images hardly shrink
+BATCH = 8  # rows that are read at a time, where they are short
+MIB = 1 << 20
+MOST_TIMES = 16  # a column, unpacked, is at most so many times its file's size, or a MiB: images hardly shrink
 
 
 class ParquetStore:
@@ -50,12 +51,14 @@ class ParquetStore:
         if getattr(self._last, "group", None) != group:
             file, number, _ = self._groups[group].tolist()
             with _opened(self._files[file]) as parquet:
-                images = [image for batch in _batches(self._files[file], parquet, "bytes", [number]) for image in batch]
+                batches = _batches(self._files[file], parquet, "bytes", [number])
+                kept: dict[bytes, bytes] = {}  # an image that many rows repeat is kept once
+                images = [kept.setdefault(image, image) for batch in batches for image in batch.to_pylist()]
             if len(images) != self._rows(group):
                 raise DataError(f"{self._files[file]}: row group {number} has not the rows that the file says")
             self._last.group, self._last.images = group, images
         images = self._last.images
-        content = images[position - int(self._groups[group, 2]) + len(images)].as_py()
+        content = images[position - int(self._groups[group, 2]) + len(images)]
         if content is None:
             raise DataError(f"{self.name(position)}: the row has no image bytes")
         return content
@@ -92,7 +95,7 @@ def parquet_split(
                     raise DataError(f"{file}: its row groups have not the rows that the file says")
             labels.append(told)
             for row, path in enumerate(paths):
-                yield path if path and len(path) <= LONGEST_PATH else f"row {row}"
+                yield path or f"row {row}"
             if progress:
                 progress(number + 1, len(files))
 
@@ -153,28 +156,45 @@ def _is_text(kind) -> bool:
 
 
 def _batches(file: str | Path, parquet, field: str, row_groups: Sequence[int] | None = None) -> Iterator:
-    """A field of the column image, some rows at a time; DataError as soon as a short file's rows are long: one value
-    may stand for any number of rows.
+    """A field of the column image, a few rows at a time; DataError when it is, unpacked, longer than is believed.
+
+    One value may stand for any number of rows, and pyarrow repeats it for each row of a batch: where values may be
+    long, a batch is one row.
     """
-    left = MOST_TIMES * os.stat(file).st_size
     groups = range(parquet.num_row_groups) if row_groups is None else row_groups
-    for batch in parquet.iter_batches(BATCH, groups, [f"image.{field}"], use_threads=False):
-        values = batch.column("image").field(field)
-        left -= values.nbytes
-        if left < 0:
-            raise DataError(f"{file}: expected {MOST_TIMES} times its size or less in image.{field}, found more")
-        yield values
+    told = map(parquet.metadata.row_group, groups)
+    columns = (group.column(number) for group in told for number in range(group.num_columns))
+    sizes = [column.total_uncompressed_size for column in columns if column.path_in_schema == f"image.{field}"]
+    _spend(file, field, sum(sizes), _most_bytes(file))
+    rows = BATCH if max(sizes, default=0) < MIB else 1
+    for batch in parquet.iter_batches(rows, groups, [f"image.{field}"], use_threads=False):
+        yield batch.column("image").field(field)
+
+
+def _most_bytes(file: str | Path) -> int:
+    """How long a column of the file may be, unpacked."""
+    return max(MIB, MOST_TIMES * os.stat(file).st_size)
+
+
+def _spend(file: str | Path, field: str, size: int, left: int) -> int:
+    """What is left of a column's bytes; DataError when it is less than nothing."""
+    if size > left:
+        raise DataError(f"{file}: expected {MOST_TIMES} times its size or less in image.{field}, found more")
+    return left - size
 
 
 def _labels_and_paths(file: Path, parquet) -> tuple[np.ndarray, list[str | None]]:
-    """Of all rows of one file: labels int64 (rows,), and image.path where there is one."""
+    """Of all rows of one file: labels int64 (rows,), and image.path where there is one that can be a name."""
     with_path = "path" in [field.name for field in parquet.schema_arrow.field("image").type]
     labels = parquet.read(columns=["label"], use_threads=False)["label"]
     if labels.null_count:
         raise DataError(f"{file}: {labels.null_count} rows have no label")
-    paths = [None] * len(labels)
-    if with_path:
-        paths = [path for batch in _batches(file, parquet, "path") for path in batch.to_pylist()]
+    paths: list[str | None] = [] if with_path else [None] * len(labels)
+    left = _most_bytes(file)
+    for batch in _batches(file, parquet, "path") if with_path else ():
+        found = [path if path and len(path) <= LONGEST_PATH else None for path in batch.to_pylist()]
+        left = _spend(file, "path", sum(len(path) for path in found if path), left)
+        paths += found
     if len(paths) != len(labels):
         raise DataError(f"{file}: {len(labels)} rows have a label, {len(paths)} a path")
     return labels.cast("int64").to_numpy(), paths  # a label beyond int64 is an error

@@ -7,7 +7,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from tinynet.data.class_names import WNID, validation_wnid
 from tinynet.data.devkit import DEVKIT, FOLDER, devkit_labels
 from tinynet.data.errors import DataError
-from tinynet.data.integer_labels import refuse_other_orders
+from tinynet.data.integer_labels import integer_label, refuse_other_orders
 from tinynet.data.names import shortened
 from tinynet.data.reading import read_text
 
@@ -88,7 +88,8 @@ def _from_text(file: Path, classes: tuple[str, ...], keys: Sequence[str]) -> Tol
         elif fields:
             name, label = fields
             # A class's own name comes first: folders may be called 1, 2, 10, and lie in another order than numbers.
-            label = int(label) if re.fullmatch(r"\d{1,18}", label) and label not in own_names else label
+            number_told = None if label in own_names else integer_label(label)
+            label = label if number_told is None else number_told
             if told.setdefault(_key(name), label) != label:
                 wrong.append(f"line {number}: {name} has the label {label}, and {told[_key(name)]} before")
     if set(keys).isdisjoint(told):  # a val.txt far above may be about something else, in another format
@@ -97,9 +98,22 @@ def _from_text(file: Path, classes: tuple[str, ...], keys: Sequence[str]) -> Tol
         raise DataError(f"{file}: {wrong[0]}")
     integers = {key: label for key, label in told.items() if isinstance(label, int)}
     if integers:
+        _refuse_mixed(file, told.values(), classes)
         refuse_other_orders(str(file), np.array(list(integers.values())), len(classes))
         _compare_with_package(file, integers, classes)
     return str(file), told
+
+
+def _refuse_mixed(file: Path, labels: Iterable[str | int], classes: tuple[str, ...]) -> None:
+    """Folders 1 to 5 and labels 0 to 4: all are positions, though four of them are names of classes too."""
+    labels = set(labels)
+    number = min(label for label in labels if isinstance(label, int))
+    for position, name in enumerate(classes):
+        if name in labels and integer_label(name) not in (None, position):
+            raise DataError(
+                f"{file}: expected labels that are all positions or all names of classes, found {number}, which is a "
+                f"position, and {name}, which is the name of the class at position {position}"
+            )
 
 
 def _compare_with_package(file: Path, told: Mapping[str, int], classes: tuple[str, ...]) -> None:
