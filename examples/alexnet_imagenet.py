@@ -192,6 +192,7 @@ def print_errors(views: str, result, classes: int, networks: int = 1, skipped: i
 
 def train(args: argparse.Namespace, stack: ExitStack) -> None:
     began = time.perf_counter()
+    stack.enter_context(warnings.catch_warnings())
     warnings.simplefilter("ignore", RuntimeWarning)  # values that are not finite are looked for, and named
 
     # ---- what was there before ----
@@ -352,6 +353,8 @@ def train(args: argparse.Namespace, stack: ExitStack) -> None:
             result = evaluate(net, loader, prepare, lambda state, progress=progress: (progress(state), stop.check()))
         print_errors(loader.views, result, classes, skipped=len(loader.bad))
         run.log("test", step=begun, views=loader.views, left_out=len(loader.bad), **result.record())
+    if run.keep_folder():  # it was moved or deleted meanwhile
+        run.finish(net, statistics, settings)
     last = ""
     try:
         plots.learning_curves(history, run.folder / "learning_curves.png", f"AlexNet on {shown(data.root.name)}")

@@ -188,7 +188,7 @@ def test_the_environments_backend_is_not_needed(tmp_path, backend):
         "plots.learning_curves([{'epoch': 1, 'lr': 1, 'train': {'loss': 1}, 'validation': {'loss': 1}}], sys.argv[1])\n"
         "from matplotlib import rcParams; print([os.environ['MPLBACKEND'], rcParams['backend']])"
     )
-    environment = os.environ | {"MPLBACKEND": backend, "PYTHONPATH": os.getcwd()}
+    environment = os.environ | {"MPLBACKEND": backend, "TINYNET_BACKEND": "numpy"}
     command = [sys.executable, "-c", program, str(tmp_path / "curves.png")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -250,7 +250,7 @@ def test_a_broken_matplotlib_is_an_import_error(tmp_path):
         "try: plots.check_matplotlib()\n"
         "except ImportError as error: print(error)"
     )
-    environment = os.environ | {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "PYTHONPATH": os.getcwd()}
+    environment = os.environ | {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "TINYNET_BACKEND": "numpy"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert done.stdout.startswith("pictures need matplotlib, which cannot be imported: ")
 

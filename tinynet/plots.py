@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def _drawing(path: str | Path, width: float, height: float, layout: str = "const
     from matplotlib.figure import Figure
 
     try:
-        with matplotlib.style.context("default"):
+        with matplotlib.style.context("default"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # in the font: a box stands for it
             figure = Figure(figsize=(width, height), layout=layout)
             FigureCanvasAgg(figure)  # becomes the figure's canvas; pyplot, which would want a window, knows of neither
             yield figure
@@ -109,7 +111,7 @@ def _draw_curves(figure, history: Sequence[dict]) -> None:
         axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axis.grid(alpha=0.3)
     if any(record["lr"] != history[0]["lr"] for record in history):
-        axes[0].plot([], [], color="0.7", linestyle=":", linewidth=1, label="learning rate divided")
+        axes[0].plot([], [], color="0.7", linestyle=":", linewidth=1, label="learning rate changed")
     for axis in axes:
         axis.legend(fontsize="small")
 

@@ -246,13 +246,17 @@ def test_a_run_whose_folder_is_gone_goes_on_in_a_new_one_and_says_so(tmp_path, m
     run.save(fresh.net, fresh.optimizer, fresh.statistics, state)
     run.finish(fresh.net, fresh.statistics, SETTINGS)
     told = capsys.readouterr().err
-    assert f"{folder} was moved, deleted or replaced: the run goes on in {folder}-2" in told and run.unsaved is None
-    assert run.folder == tmp_path / "a-2" and [path.name for path in run.checkpoints.paths()] == ["step-000000002"]
+    free = how in ("moved", "deleted")
+    where = "a new folder of that name" if free else f"{folder}-2"
+    assert f"{folder} was moved, deleted or replaced: the run goes on in {where}" in told and run.unsaved is None
+    assert run.folder == (folder if free else tmp_path / "a-2")
+    assert [path.name for path in run.checkpoints.paths()] == ["step-000000002"]
     assert [record["event"] for record in read_log(run.folder / "log.jsonl")] == ["start", "epoch"]
     assert json.loads((run.folder / "run.json").read_text()) == {"width": 1} and (run.folder / "final").is_dir()
     with pytest.raises(LockedError):
-        Run(tmp_path / "a-2")
-    assert not (folder / "final").exists() and not (folder / "checkpoints").exists()
+        Run(run.folder)
+    if not free:
+        assert not (folder / "final").exists() and not (folder / "checkpoints").exists()
     if how == "moved":  # which others may have now
         with contextlib.closing(Run(aside)) as other:
             assert other.find().step == 1
@@ -272,7 +276,7 @@ def test_a_run_that_can_go_on_nowhere_goes_on_in_memory(tmp_path, make_run, monk
     assert "no checkpoint of step 1: " in capsys.readouterr().err
     assert "a was moved, deleted or replaced, and " in str(run.unsaved) and list(tmp_path.iterdir()) == []
     save(run, fresh, 2)
-    assert run.unsaved is None and run.folder == tmp_path / "a-2"
+    assert run.unsaved is None and run.folder == tmp_path / "a" and run.checkpoints.paths()
 
 
 def test_a_loop_of_links_leads_nowhere(tmp_path):
@@ -313,3 +317,35 @@ def test_statistics_come_back(tmp_path, make_run):
     assert isinstance(found, Statistics)
     for name, array in fresh.statistics.to_arrays().items():
         np.testing.assert_array_equal(found.to_arrays()[name], array)
+
+
+@pytest.mark.parametrize("when", ["before the first checkpoint", "after the last"])
+def test_a_folder_may_be_moved_at_any_time(tmp_path, make_run, capsys, when):
+    run, fresh = Run(tmp_path / "a"), make_run()
+    run.start(None)
+    if when == "after the last":
+        run.describe({"width": 1})
+        save(run, fresh, 1)
+        run.finish(fresh.net, fresh.statistics, SETTINGS)
+        moved(tmp_path / "a", "deleted")
+        assert run.keep_folder() and not run.keep_folder()
+        run.finish(fresh.net, fresh.statistics, SETTINGS)
+        assert (tmp_path / "a" / "final").is_dir()
+    else:
+        moved(tmp_path / "a", "moved")
+        run.describe({"width": 1})
+    assert json.loads((tmp_path / "a" / "run.json").read_text()) == {"width": 1}
+    assert "goes on in a new folder of that name" in capsys.readouterr().err
+    with pytest.raises(LockedError):
+        Run(tmp_path / "a")
+
+
+def test_final_weights_that_go_are_told_of(tmp_path, make_run, capsys):
+    run, fresh = Run(tmp_path / "a"), make_run()
+    run.start(None)
+    run.unfinish()
+    assert "final" not in capsys.readouterr().err
+    run.finish(fresh.net, fresh.statistics, SETTINGS)
+    run.unfinish()
+    assert f"{tmp_path / 'a' / 'final'} goes, since the run goes on" in capsys.readouterr().err
+    assert not (tmp_path / "a" / "final").exists()

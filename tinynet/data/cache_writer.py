@@ -117,7 +117,8 @@ def _explained(out: Path) -> Iterator[None]:
             f"lacks if __name__ == '__main__', and its workers ran it too. {KEPT}, perhaps with fewer --workers"
         ) from error
     except OSError as error:  # a full disk, most likely
-        raise DataError(f"{out}: {error}. {KEPT}") from error
+        gone = "the folder was moved or deleted while it was written"
+        raise DataError(f"{out}: {error}. {KEPT if (out / JOURNAL).exists() else gone}") from error
 
 
 class _Writer:

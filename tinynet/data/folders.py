@@ -70,7 +70,7 @@ class FolderSplit(ImageSplit):
 
         store = FolderStore(folder, PackedNames(paths()))
         classes = tuple(found) if classes is None else classes
-        labels = labels_of_groups(folder, found, counts, classes, others + deeper)
+        labels = labels_of_groups(folder, found, counts, classes, others, deeper)
         notes = [
             *left_out_notes(folder, others),
             *left_out_notes(folder, deeper, "in folders inside the class folders"),
@@ -96,11 +96,13 @@ def labels_of_groups(
     counts: Sequence[int],
     classes: tuple[str, ...],
     left_out: Mapping[str, int],
+    deeper: Mapping[str, int] | None = None,
 ) -> np.ndarray:
     """A label per image, int64, for groups of images (folders, archives) that are named for their classes.
 
-    found: the groups' names, sorted. counts: each one's images. left_out: how many files were, by suffix. DataError for
-    a class that is not among `classes` or has no image.
+    found: the groups' names, sorted. counts: each one's images. left_out: how many files were, by suffix; deeper: how
+    many lie in folders inside the groups, where no image counts. DataError for a class that is not among `classes` or
+    has no image.
     """
     positions = {name: position for position, name in enumerate(classes)}
     unknown = [name for name in found if name not in positions]
@@ -112,6 +114,7 @@ def labels_of_groups(
     empty = [name for name, count in zip(found, counts, strict=True) if not count]
     if empty:
         also = f"; left out were {told(left_out)}" if left_out else ""
+        also += f"; in folders inside them, where none counts, lie {told(deeper)}" if deeper else ""
         raise DataError(
             f"{where}: {len(empty)} of {len(found)} classes have no image ({ALL_SUFFIXES}): {shortened(empty)}{also}"
         )

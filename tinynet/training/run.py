@@ -141,7 +141,7 @@ class Run:
     def describe(self, settings: Mapping) -> None:
         """Writes run.json: what the run is, for people and for other programs."""
         self._settings = dict(settings)
-        if self._keep_folder():  # which has written it
+        if self.keep_folder():  # which has written it
             return
         write_text(self.folder / "run.json", json.dumps(self._settings, indent=1) + "\n")
 
@@ -224,7 +224,7 @@ class Run:
         """Saves a checkpoint. When it cannot be written, the run goes on, says so, and tries again at the next."""
         try:
             self._history = state["history"]
-            self._keep_folder()
+            self.keep_folder()
             self.checkpoints.save(net, optimizer, statistics, state)
             self.unsaved = None
         except CheckpointError as error:
@@ -233,20 +233,24 @@ class Run:
             self.log("unsaved", step=state["step"], reason=str(error))
         self._saved, self._steps_since = time.monotonic(), 0
 
-    def _keep_folder(self) -> None:
-        """Goes on in a new folder where the run's own has been moved, deleted or replaced: what was trained is not
-        lost, and nothing is written into a folder that another run may have. CheckpointError when there can be none.
+    def keep_folder(self) -> bool:
+        """Goes on in a new folder where the run's own has been moved, deleted or replaced, and returns whether it does:
+        what was trained is not lost, and nothing is written into a folder that another run may have.
+
+        It has the same name if nothing has it now, so that a queue that starts the run again finds it. CheckpointError
+        when there can be none.
         """
         if not self._lock.lost():
-            return
-        lost, lock, keep = self.folder, self._lock, self.checkpoints.keep
+            return False
+        lost, keep = self.folder, self.checkpoints.keep
+        self._lock.release()
         try:
-            self._enter(_free(lost, 2))
+            self._enter(_free(lost, 2) if os.path.lexists(lost) else lost)
         except OSError as error:
             raise CheckpointError(f"{shown(lost)} was moved, deleted or replaced, and {error}") from error
-        lock.release()
         self.checkpoints.keep = keep
-        self.warn(f"{lost} was moved, deleted or replaced: the run goes on in {self.folder}, with its next checkpoint")
+        where = "a new folder of that name" if self.folder == lost else str(self.folder)
+        self.warn(f"{lost} was moved, deleted or replaced: the run goes on in {where}, with its next checkpoint")
         if self._curves:
             self._curves.close()
             self._curves = TensorBoard(self.folder / "tensorboard")
@@ -254,6 +258,7 @@ class Run:
         with suppress(OSError):  # a full disk
             if self._settings is not None:
                 self.describe(self._settings)
+        return True
 
     def contents(self) -> list[str]:
         """What is in the folder, for people; nothing where there is none any more."""
@@ -263,12 +268,13 @@ class Run:
 
     def unfinish(self) -> None:
         """Takes the final weights away, which those of a run that goes on no longer are."""
-        if not self._lock.lost():
+        if not self._lock.lost() and (self.folder / FINAL).exists():
+            self.warn(f"{self.folder / FINAL} goes, since the run goes on: what it held is in the checkpoints")
             remove(self.folder / FINAL)
 
     def finish(self, net, statistics: Statistics, settings: Mapping) -> None:
         """Writes the final weights, with what is needed to use them, as the folder `final`: all of it or nothing."""
-        self._keep_folder()
+        self.keep_folder()
         folder = self.folder / FINAL
         try:
             commit_folder(folder, lambda beside: write_trained(beside, whole_parameters(net), statistics, settings))
