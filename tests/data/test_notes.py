@@ -67,7 +67,8 @@ def test_folders_of_systems_are_no_classes(root):
 def test_a_class_of_other_files_says_which_they_are(root):
     write(root / "train" / "eel" / "a.webp", IMAGE)
     write(root / "train" / "eel" / "inside" / "b.jpg", IMAGE)
-    with pytest.raises(DataError, match=r"1 of 3 classes have no image .*: eel; left out were 1 \.webp; in folders .*, lie 1 \.jpg"):
+    message = r"1 of 3 classes have no image .*: eel; left out were 1 \.webp; in folders .*, lie 1 \.jpg"
+    with pytest.raises(DataError, match=message):
         open_dataset(root)
 
 
