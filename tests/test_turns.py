@@ -35,12 +35,8 @@ ENTRIES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("devices", "entry"),
-    [*((1, entry) for entry in ENTRIES if entry != "its devices"), *((2, entry) for entry in list(ENTRIES)[:5])],
-)
-def test_a_second_thread_is_refused_while_one_is_inside(devices, entry):
-    """Without it, one of them would be given what the other's images led to."""
+def slow_layer() -> tuple[ReLU, threading.Event, threading.Event]:
+    """A layer whose forward says with the first event that somebody is inside, and stays there until the second."""
     inside, leave = threading.Event(), threading.Event()
 
     class Slow(ReLU):
@@ -49,7 +45,17 @@ def test_a_second_thread_is_refused_while_one_is_inside(devices, entry):
             assert leave.wait(60)
             return super().forward(x, train)
 
-    net = Sequential([("slow", Slow()), *make_net().layers.items()])
+    return Slow(), inside, leave
+
+
+@pytest.mark.parametrize(
+    ("devices", "entry"),
+    [*((1, entry) for entry in ENTRIES if entry != "its devices"), *((2, entry) for entry in list(ENTRIES)[:5])],
+)
+def test_a_second_thread_is_refused_while_one_is_inside(devices, entry):
+    """Without it, one of them would be given what the other's images led to."""
+    slow, inside, leave = slow_layer()
+    net = Sequential([("slow", slow), *make_net().layers.items()])
     net = net if devices == 1 else parallel.partition(net, devices)
     call = ENTRIES[entry]
     leave.set()
@@ -69,15 +75,8 @@ def test_a_second_thread_is_refused_while_one_is_inside(devices, entry):
 
 def test_nets_that_share_layers_take_turns():
     """A new head on a part of another net."""
-    inside, leave = threading.Event(), threading.Event()
-
-    class Slow(ReLU):
-        def forward(self, x, train=False):
-            inside.set()
-            assert leave.wait(60)
-            return super().forward(x, train)
-
-    net = Sequential([*make_net().layers.items(), ("slow", Slow())])
+    slow, inside, leave = slow_layer()
+    net = Sequential([*make_net().layers.items(), ("slow", slow)])
     other = Sequential([("features", net[:"flatten"]), ("fc", Linear(72, 2))])
     first = Worker("first").submit(net.forward, to_device(X))
     assert inside.wait(60)

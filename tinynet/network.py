@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -162,8 +162,7 @@ class Sequential(Layer):
         there = self._names()
         wanted = there if names is None else [names] if isinstance(names, str) else list(names)
         for name in wanted:
-            if name not in there:
-                raise KeyError(f"no layer named {name!r}: this net has {', '.join(there)}")
+            known(name, there)
         found: dict[str, np.ndarray] = {}
         for name, y in self._outputs(x, self._memories):
             if name in wanted:
@@ -185,7 +184,7 @@ class Sequential(Layer):
         if ends.step is not None:
             raise TypeError(f"expected net[first:last] with layers' names, got the step {ends.step!r}")
         names = list(self.layers)
-        first, last = (names.index(self._known(name)) if name is not None else None for name in (ends.start, ends.stop))
+        first, last = (None if name is None else names.index(known(name, names)) for name in (ends.start, ends.stop))
         chosen = names[first : None if last is None else last + 1]
         if not chosen:
             raise KeyError(f"no layers from {ends.start!r} to {ends.stop!r}: this net has {', '.join(names)}")
@@ -193,15 +192,10 @@ class Sequential(Layer):
         part.__dict__ |= self.__dict__ | {"layers": {name: self.layers[name] for name in chosen}}
         return part
 
-    def _known(self, name: str) -> str:
-        if name not in self.layers:
-            raise KeyError(f"no layer named {name!r}: this net has {', '.join(self.layers)}")
-        return name
-
     # ---- the chain as a container ----
 
     def __getitem__(self, name: str | slice) -> Layer:
-        return self._part(name) if isinstance(name, slice) else self.layers[self._known(name)]
+        return self._part(name) if isinstance(name, slice) else self.layers[known(name, self.layers)]
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())
@@ -227,6 +221,13 @@ class Sequential(Layer):
                 rows.append(SummaryRow(name, repr(layer), output_shape, parameters, work, 4 * math.prod(output_shape)))
             input_shape = output_shape
         return Summary(rows)
+
+
+def known(name: str, names: Collection[str]) -> str:
+    """`name`; KeyError, with those that there are, when no layer has it."""
+    if name not in names:
+        raise KeyError(f"no layer named {name!r}: this net has {', '.join(names)}")
+    return name
 
 
 def _own(layer: Layer, array, given):

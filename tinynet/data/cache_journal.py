@@ -15,7 +15,7 @@ from tinynet.data.cache import Manifest
 from tinynet.data.errors import DataError
 from tinynet.data.reading import open_file, read_file
 from tinynet.data.statistics import Sums
-from tinynet.files import parse_json
+from tinynet.files import no_link, parse_json
 from tinynet.interchange.weights import CheckpointError, read_arrays, write_arrays
 
 CHUNKS_BETWEEN_SUMS = 32  # whose sums an interruption may lose: seconds of work
@@ -54,7 +54,7 @@ class Journal:
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{path}: a line is damaged ({error}); remove {path.parent} and begin again") from error
             self.finished[chunk] = checksums
-        self._file = open(path, "ab", opener=_no_link)  # noqa: SIM115
+        self._file = open(path, "ab", opener=no_link)  # noqa: SIM115
         self._file.truncate(sum(len(line) + 1 for line in lines))
         if not lines:
             self._append(manifest.to_json())
@@ -81,11 +81,6 @@ def refuse_link(path: Path) -> None:
     """DataError for a link where a cache's own file is to be written."""
     if path.is_symlink():
         raise DataError(f"{path}: expected a file of the cache's own to write, found a link")
-
-
-def _no_link(path: str, flags: int) -> int:
-    """Opens a file, and no link that came there since it was looked for, where the system can tell."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _crc(record: dict) -> int:

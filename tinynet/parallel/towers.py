@@ -7,7 +7,7 @@ import numpy as np
 
 from tinynet.backend import PerDevice, device_of, here, on_device, on_gpu, record_event, wait_for_event, xp
 from tinynet.layers.layer import Layer, Shape
-from tinynet.network import Sequential
+from tinynet.network import Sequential, known
 from tinynet.parallel.devices import Devices
 from tinynet.parallel.exchange import ExchangeLayer
 from tinynet.parallel.ledger import Ledger
@@ -85,12 +85,9 @@ class Towers(Layer):
     def activations(self, x, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """As Sequential's, under the names of the network on one device: whole, joined of the towers' parts."""
         wanted = [names] if isinstance(names, str) else list(self._outputs if names is None else names)
-        for name in wanted:
-            if name not in self._outputs:
-                raise KeyError(f"no layer named {name!r}: this net has {', '.join(self._outputs)}")
+        inside = [self._outputs[known(name, self._outputs)][0] for name in wanted]
         self.ledger.clear()
         x = self._everywhere(x, "input", "forward")
-        inside = [self._outputs[name][0] for name in wanted]
         parts = self.on_devices(lambda rank: self.towers[rank].activations(on_device(x, rank), inside))
         return {
             name: np.concatenate([part[tower_name] for part in parts], axis=1) if split else parts[0][tower_name]
