@@ -30,7 +30,7 @@ SOURCES = ("folders", "cache")
 
 def prepare_data(args) -> str:
     """Makes folders with as many images as the training steps need, and a cache of them; what they are, in words."""
-    from tinynet.data.cache_writer import write_cache
+    from tinynet.data.caching.writer import write_cache
 
     count = args.batch_size * (common.WARM_UP + args.steps + 2 * AHEAD + 1)
     title = fill_folders(Path(args.folders), count, args.data)
@@ -51,7 +51,7 @@ def fill_folders(root: Path, count: int, data: str | None) -> str:
 
 
 def _draw(folder: Path) -> list[Path]:
-    from tinynet.data.synthetic import FIGURES, draw_image
+    from tinynet.data.sets.synthetic import FIGURES, draw_image
     from tinynet.random import stream
 
     folder.mkdir(parents=True)

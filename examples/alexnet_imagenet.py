@@ -15,11 +15,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import tinynet
-from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models, parallel, plots
+from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models, parallel
 from tinynet.data import DataError, Loader, Prepare, measure, open_dataset, view_count
-from tinynet.data.synthetic import drawn_folder, make_dataset
+from tinynet.data.sets.synthetic import drawn_folder, make_dataset
 from tinynet.files import shell_word, shown
-from tinynet.interchange.weights import whole_parameters
+from tinynet.inspection import plots
 from tinynet.training import (
     Counter,
     EpochState,
@@ -37,6 +37,7 @@ from tinynet.training import (
     train_epoch,
     write_class_table,
 )
+from tinynet.weights import whole_parameters
 
 # What an option is when it is not given. A checkpoint keeps these settings, and a resumed run has the same.
 PAPER = {

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+from tinynet.arrays import write_arrays
 from tinynet.data import Dataset, Statistics
-from tinynet.interchange.weights import whole_parameters, write_arrays
 from tinynet.training import append_json_line
+from tinynet.weights import whole_parameters
 
 
 def settings_of(data: Dataset, size: int, crop: int, scale: float = 1.0, **network) -> dict:

@@ -1,10 +1,10 @@
 """tinynet: AlexNet as it was in 2012, on NumPy and CuPy, every layer with its own forward and backward pass."""
 
 from tinynet import gradient_check, initializers, models, parallel
+from tinynet.arrays import CheckpointError
 from tinynet.backend import BackendError
 from tinynet.data import DataError
 from tinynet.gradient_check import GradientCheckError
-from tinynet.interchange.weights import CheckpointError, load_weights, save_weights
 from tinynet.layers import (
     AvgPool2d,
     Conv2d,
@@ -21,6 +21,7 @@ from tinynet.layers import (
 from tinynet.losses import SoftmaxCrossEntropy
 from tinynet.network import Sequential
 from tinynet.optimizers import SGD, PlateauSchedule, StepSchedule
+from tinynet.weights import load_weights, save_weights
 
 __version__ = "0.1.0"
 

@@ -137,6 +137,12 @@ def brief(value: object) -> str:
     return shown(repr(value)[:50] if simple else f"a {type(value).__name__}")
 
 
+def brief_text(text: object) -> str:
+    """Words that come from a file, fit for a sentence."""
+    text = str(text)
+    return shown(text if len(text) <= 300 else f"{text[:300]} ...")
+
+
 # ---- folders ----
 
 

@@ -7,9 +7,9 @@ import socket
 import pytest
 
 from tinynet.data import DataError, decode, reading
-from tinynet.data.preprocessing import decode_content
+from tinynet.data.images.decoding import decode_content
 from tinynet.data.reading import cache_folder, open_file, read_file, read_text
-from tinynet.data.synthetic import drawn_folder, make_dataset
+from tinynet.data.sets.synthetic import drawn_folder, make_dataset
 from tinynet.files import parse_json
 
 

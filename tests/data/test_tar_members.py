@@ -9,8 +9,9 @@ import tracemalloc
 import pytest
 from disk import tar_bytes, write
 
-from tinynet.data import DataError, archive_index
-from tinynet.data.archive_index import index_archives
+from tinynet.data import DataError
+from tinynet.data.stores import archive_index
+from tinynet.data.stores.archive_index import index_archives
 from tinynet.data.tar_members import BLOCK, MOST_HEADERS, tar_members
 
 END = bytes(2 * BLOCK)

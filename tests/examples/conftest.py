@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tinynet.data.synthetic import make_dataset
+from tinynet.data.sets.synthetic import make_dataset
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from inputs import assert_close, normal
 from tinynet import SGD, Conv2d, Flatten, Linear, ReLU, Sequential, SoftmaxCrossEntropy, parallel
 from tinynet.backend import to_device, to_host, xp
 from tinynet.gradient_check import check_layer, check_network
-from tinynet.interchange.weights import load_weights, save_weights
 from tinynet.layers import Layer
+from tinynet.weights import load_weights, save_weights
 
 
 class Scale(Layer):

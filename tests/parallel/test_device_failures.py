@@ -10,8 +10,8 @@ from parallel import networks
 from parallel.networks import IMAGE, given, small_alexnet, training_step
 
 from tinynet import SGD
-from tinynet.interchange.weights import set_parameters, whole_parameters
 from tinynet.parallel import DeviceFailedError, partition
+from tinynet.weights import set_parameters, whole_parameters
 
 X, TARGET = normal(1, 2, 3, 67, 67).astype("float32"), normal(2, 2, 5).astype("float32")
 

@@ -7,9 +7,9 @@ from parallel.networks import given, small_alexnet
 
 from tinynet import Conv2d, Flatten, Linear, LocalResponseNorm, ReLU, Sequential, Softmax, models
 from tinynet.backend import to_host
-from tinynet.interchange.weights import whole_parameters
 from tinynet.layers import Layer
 from tinynet.parallel import Towers, partition
+from tinynet.weights import whole_parameters
 
 
 def test_a_tower_of_alexnet():

@@ -9,9 +9,9 @@ from parallel.networks import IMAGE, evaluated, small_alexnet, training_step
 from tinynet import SGD, CheckpointError, load_weights, save_weights
 from tinynet.backend import device_of, to_host
 from tinynet.data.statistics import Statistics
-from tinynet.interchange.weights import whole_parameters
 from tinynet.parallel import partition
 from tinynet.training import Checkpoints, load_checkpoint
+from tinynet.weights import whole_parameters
 
 NETS = [lambda: small_alexnet(groups=4), networks.take_block, networks.vgg_like, networks.nested]
 IDS = ["alexnet", "take_block", "vgg_like", "nested"]

@@ -11,8 +11,8 @@ from parallel.networks import IMAGE, evaluated, given, small_alexnet, training_s
 from tinynet import SGD, SoftmaxCrossEntropy
 from tinynet.backend import on_gpu, to_host, xp
 from tinynet.gradient_check import GradientCheckError, check_layer, check_network
-from tinynet.interchange.weights import whole_parameters
 from tinynet.parallel import partition
+from tinynet.weights import whole_parameters
 
 # After ten steps; in float32, emulated products round more than those of a BLAS, which adds in several sums.
 BOUNDS = {"float64": 1e-12, "float32": 3e-5 if on_gpu else 1e-5}

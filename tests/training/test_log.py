@@ -11,8 +11,8 @@ from odd_files import NO_FILES
 
 from tinynet import SGD, models, parallel
 from tinynet.backend import to_device
-from tinynet.interchange.weights import whole_parameters
 from tinynet.training import TensorBoard, append_json_line, parameter_sizes, read_log
+from tinynet.weights import whole_parameters
 
 RESULT = {"loss": 1.5, "top1_error": 50.0, "top5_error": 0.0}
 

@@ -11,10 +11,10 @@ from odd_files import NO_FILES
 from run_on_disk import settings_of, write_weights
 
 from tinynet import CheckpointError, DataError, save_weights
+from tinynet.arrays import read_arrays, write_arrays
 from tinynet.backend import to_host
-from tinynet.interchange.weights import read_arrays, write_arrays
+from tinynet.inspection.pictures import draw_pictures
 from tinynet.training import Checkpoints, Run, find_checkpoint, load_checkpoint, load_trained, trained
-from tinynet.training.pictures import draw_pictures
 
 SIZE, CROP = 72, 67
 

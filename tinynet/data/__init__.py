@@ -3,18 +3,22 @@
 All of it runs on the host, with NumPy and Pillow, but for the last step, Prepare, which runs on the device.
 """
 
-from tinynet.data.bad_images import BadImages
-from tinynet.data.class_names import class_names
-from tinynet.data.dataset import Dataset, ImageSplit, Split, Store
+from tinynet.data.batches.bad_images import BadImages
+from tinynet.data.batches.loader import Batch, Loader
+from tinynet.data.batches.measuring import measure
+from tinynet.data.batches.prepare import Prepare
+from tinynet.data.dataset import Dataset, Split
 from tinynet.data.errors import DataError
-from tinynet.data.folders import FolderSplit
-from tinynet.data.layouts import open_dataset
-from tinynet.data.loader import Batch, Loader
-from tinynet.data.prepare import Prepare
-from tinynet.data.preprocessing import colour_shift, decode, middle_crop, random_crop, shorter_side_crop, to_rgb
-from tinynet.data.statistics import Statistics, Sums, measure
-from tinynet.data.synthetic import make_dataset
-from tinynet.data.views import crops, view_count
+from tinynet.data.images.colours import colour_shift, to_rgb
+from tinynet.data.images.crops import middle_crop, random_crop, shorter_side_crop
+from tinynet.data.images.decoding import decode
+from tinynet.data.images.views import crops, view_count
+from tinynet.data.labels.class_names import class_names
+from tinynet.data.sets.synthetic import make_dataset
+from tinynet.data.statistics import Statistics, Sums
+from tinynet.data.stores.folders import FolderSplit
+from tinynet.data.stores.image_split import ImageSplit, Store
+from tinynet.data.stores.layouts import open_dataset
 
 __all__ = [
     "BadImages",

@@ -1,22 +1,20 @@
 """What the rest of the program knows of a data set: two splits of images and the classes they share.
 
-Where the images lie is known to the stores (folders.py, archives.py, parquet.py); layouts.py finds the right one.
+Where the images lie is known to stores/; stores/layouts.py finds the right one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import LATER_SUFFIXES
 from tinynet.data.names import encoded
-from tinynet.data.preprocessing import decode_content
 
 if TYPE_CHECKING:
     from tinynet.data.statistics import Statistics
@@ -73,56 +71,3 @@ class Dataset:
         later = sum(split.name(i).lower().endswith(LATER_SUFFIXES) for split in splits for i in range(len(split)))
         suffixes = " or ".join(LATER_SUFFIXES)
         return f" (among them {later} {suffixes}, which earlier versions left out)" if later else ""
-
-
-class Store(Protocol):
-    """Image files by position, in whatever they are kept. Any number of threads may read at once, and a store can be
-    pickled: it holds no open file.
-    """
-
-    def name(self, position: int) -> str: ...
-
-    def read(self, position: int) -> bytes: ...
-
-
-class ImageSplit:
-    """The images of a store with their labels.
-
-    labels: one for each position of the store, a class's position in `classes`. file_names: of the same length; given,
-    the images are sorted by label, then by file name, so that folders and archives of the same images make the same
-    split; otherwise they are in the store's order. notes: what a user should know, a sentence each.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        labels: np.ndarray,
-        classes: tuple[str, ...],
-        file_names: Iterable[str] | None = None,
-        notes: Iterable[str] = (),
-    ):
-        labels = np.asarray(labels, np.int64)
-        order = np.arange(len(labels))
-        if file_names is not None:
-            names = [encoded(name) for name in file_names]  # no array, as wide everywhere as one name of 4 kB
-            order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
-            order = order[np.argsort(labels[order], kind="stable")]
-        self.classes, self.labels, self.store, self._positions = classes, labels[order], store, order
-        self.notes = tuple(notes)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def name(self, index: int) -> str:
-        """What to call the image in a message: its path, inside an archive too."""
-        return self.store.name(int(self._positions[index]))
-
-    def load(self, index: int, size: int) -> np.ndarray:
-        """The image as uint8 (size, size, 3), decoded, in RGB, cut as in the paper; DataError names one that cannot
-        be read.
-        """
-        try:
-            content = self.store.read(int(self._positions[index]))
-        except OSError as error:
-            raise DataError(f"{self.name(index)}: cannot be read: {error}") from error
-        return decode_content(content, size, self.name(index))

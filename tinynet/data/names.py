@@ -1,7 +1,7 @@
 """Names of files: as bytes, in messages, and a long list of them in little memory: ImageNet's 1.28 million take 50 MB
 here, twice that as Python's strings.
 
-Which names: that is known to the stores (folders.py, archives.py, parquet.py).
+Which names: that is known to stores/.
 """
 
 from array import array

@@ -12,19 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tinynet.arrays import CheckpointError, read_arrays, write_arrays
 from tinynet.backend import to_host
 from tinynet.data import DataError, Dataset, Statistics
 from tinynet.files import brief, check_folder, commit_folder, is_count, is_number, read_json, remove, shown, write_text
-from tinynet.interchange.weights import (
-    CheckpointError,
-    check_arrays,
-    check_shapes,
-    read_arrays,
-    set_arrays,
-    set_parameters,
-    whole_parameters,
-    write_arrays,
-)
 from tinynet.network import Sequential
 from tinynet.training.log import is_epoch
 from tinynet.training.loop import EpochState, NonFiniteError
@@ -41,6 +32,7 @@ from tinynet.training.trained import (
     step_of,
     write_trained,
 )
+from tinynet.weights import check_arrays, check_shapes, set_arrays, set_parameters, whole_parameters
 
 VELOCITY = "velocity.safetensors"
 FILES = WEIGHTS, STATISTICS, VELOCITY, STATE

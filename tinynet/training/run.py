@@ -11,13 +11,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tinynet.arrays import CheckpointError
 from tinynet.data import Statistics
 from tinynet.files import Lock, commit_folder, recover, remove, shell_word, shown, write_text
-from tinynet.interchange.weights import CheckpointError, whole_parameters
 from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, read_state
 from tinynet.training.interruption import Stopped
 from tinynet.training.log import TensorBoard, append_json_line, read_log
 from tinynet.training.trained import FINAL, NAME, write_trained
+from tinynet.weights import whole_parameters
 
 
 class Run:

@@ -15,19 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from tinynet import models
+from tinynet.arrays import CheckpointError, Shapes, read_arrays, read_shapes, write_arrays
 from tinynet.data import DataError, Prepare, Statistics
 from tinynet.files import CHECKSUMS, brief, check_folder, is_count, is_number, parse_json, shown
 from tinynet.initializers import blank
-from tinynet.interchange.weights import (
-    CheckpointError,
-    Shapes,
-    check_shapes,
-    read_arrays,
-    read_shapes,
-    set_parameters,
-    write_arrays,
-)
 from tinynet.network import Sequential
+from tinynet.weights import check_shapes, set_parameters
 
 WEIGHTS, STATISTICS = "weights.safetensors", "statistics.safetensors"
 STATE = "state.json"  # beside them in a checkpoint

@@ -1,0 +1,28 @@
+"""The commands beside the examples, python -m tinynet COMMAND: a file for each, with `add_arguments` and `run`.
+
+What a command needs beyond its options is imported when it runs.
+"""
+
+import argparse
+import importlib
+
+COMMANDS = {  # a file of this folder, and what it is for
+    "prepare": "decode and cut a data set's images once, for all epochs of all runs",
+    "plot": "pictures of a run: learning curves, filters, test images and guesses",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command that the arguments name; without any, shows what there is."""
+    parser = argparse.ArgumentParser(prog="python -m tinynet", description=__doc__.partition("\n")[0])
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, what in COMMANDS.items():
+        command = importlib.import_module(f"{__name__}.{name}")
+        subparser = subparsers.add_parser(name, help=what, description=command.__doc__)
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    args = parser.parse_args(arguments)
+    if hasattr(args, "run"):
+        args.run(args)
+    else:
+        parser.print_help()

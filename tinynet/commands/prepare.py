@@ -1,0 +1,59 @@
+"""Decodes the images of a data set and cuts them to squares once, into a folder that training reads in place of the
+data set with --data: the batches are the same, and nothing is decoded again. ImageNet at 256 x 256 takes 262 GB. An
+interrupted command is given again, and goes on.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add, cores = parser.add_argument, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    add("--data", required=True, metavar="PATH", help="the data set, in any layout that training reads")
+    add("--out", required=True, metavar="CACHE", help="the folder to write, a new one or one begun before")
+    add("--size", type=int, default=256, help="pixels to a side, training's --resize (default: 256)")
+    add("--workers", type=int, default=cores, help=f"processes that decode (default: the cores, {cores})")
+    what = "share of a split's images that may be unreadable; they are named, and left out of batches (default: 0.01)"
+    add("--max-bad", type=float, default=0.01, metavar="SHARE", help=what)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes a prepared cache; exit code 130 after Ctrl-C, 143 after SIGTERM."""
+    from tqdm import tqdm
+
+    from tinynet.data.caching import writer
+    from tinynet.files import shell_word, shown
+    from tinynet.training import Counter, duration
+
+    def stop(number: int, frame: object) -> None:
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_DFL)  # a second one ends the process at once; its workers follow
+        raise KeyboardInterrupt(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    began, count, counter = time.perf_counter(), 0, Counter("preparing")
+
+    def progress(done: int, total: int) -> None:
+        nonlocal count
+        count = done
+        counter(done, total)
+
+    def report(line: str) -> None:
+        tqdm.write(shown(line), file=sys.stderr)
+
+    try:
+        settings = args.size, args.workers, args.max_bad
+        writer.write_cache(args.data, args.out, *settings, progress, report, Counter("listing"))
+    except KeyboardInterrupt as interrupt:
+        print(f"\nStopped. {writer.KEPT}.", file=sys.stderr)
+        sys.exit(128 + interrupt.args[0])
+    finally:
+        counter.close()
+    seconds = time.perf_counter() - began
+    if count:
+        print(f"{count:,} images in {duration(seconds)}, {count / seconds:.0f} images/s")
+    print(f"Train from it with --data {shell_word(args.out)} --resize {args.size}")

@@ -1,0 +1,31 @@
+"""What a program shows at its end: errors as one line, and an exit code, for examples and commands alike."""
+
+import sys
+from collections.abc import Callable
+
+from tinynet.arrays import CheckpointError
+from tinynet.backend import BackendError
+from tinynet.data.errors import DataError
+from tinynet.files import shown
+from tinynet.training.interruption import Stopped, lasting_output
+from tinynet.training.loop import NonFiniteError
+
+# What users can do something about; anything else is a fault of the program, and shows where.
+ERRORS = BackendError, CheckpointError, DataError, NonFiniteError, ImportError, OSError, ValueError
+
+
+def run(program: Callable[[], None]) -> None:
+    """Calls the program, whose output need not be read to its end. Exit code 1 after an error; after a signal 128 and
+    its number, as shells have it.
+    """
+    try:
+        with lasting_output():
+            program()
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:
+        print("\nInterrupted: nothing was saved.", file=sys.stderr)
+        sys.exit(130)
+    except ERRORS as error:
+        message = shown(error, keep="\n")
+        sys.exit(f"error: {message}")

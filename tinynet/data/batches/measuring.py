@@ -1,0 +1,58 @@
+"""Measuring a training set: its statistics from all its images, or from some, on threads."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tinynet.data.batches.bad_images import BadImages
+from tinynet.data.dataset import Split
+from tinynet.data.errors import DataError
+from tinynet.data.statistics import Statistics, Sums
+from tinynet.random import stream
+from tinynet.threads import in_order, single_threaded_blas
+
+CHUNK = 32  # images per task: few enough for a smooth progress bar
+
+
+@single_threaded_blas  # or each small product would wake all cores
+def measure(
+    split: Split,
+    size: int,
+    limit: int | None = None,
+    workers: int = 2,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    max_bad: float = 0.01,
+    on_bad: Callable[[str, str], None] | None = None,
+) -> Statistics:
+    """Measure the images of the split, cut to size x size: all of them, or `limit` images that the seed chooses.
+
+    The result does not depend on `workers`. `progress(done, total)` is called as images are finished. An image that
+    cannot be read is left out and reported to `on_bad`, and DataError ends the work when their share of the
+    split passes `max_bad`, as BadImages has it.
+    """
+    if len(split) == 0 or workers < 1 or (limit is not None and limit < 1):
+        raise ValueError(f"measure: expected images, limit and workers >= 1, got {len(split)}, {limit} and {workers}")
+    chosen = np.sort(stream(seed, "statistics").permutation(len(split))[:limit])
+    bad = BadImages(split, max_bad, on_bad)
+    sums, done = Sums.zero(size), 0
+    chunks = ((split, chosen[first : first + CHUNK], size) for first in range(0, len(chosen), CHUNK))
+    for part, failures in in_order(_measure_chunk, chunks, workers, 2 * workers, "tinynet-statistics"):
+        for index, reason in failures.items():
+            bad.add(index, reason)
+        sums.merge(part)
+        done += part.images + len(failures)
+        if progress:
+            progress(done, len(chosen))
+    return sums.statistics()
+
+
+def _measure_chunk(split: Split, indices: np.ndarray, size: int) -> tuple[Sums, dict[int, str]]:
+    """The sums over some images, and why each of those that are missing in them cannot be read."""
+    sums, failures = Sums.zero(size), {}
+    for index in indices.tolist():
+        try:
+            sums.add(split.load(index, size))
+        except DataError as error:
+            failures[index] = str(error)
+    return sums, failures

@@ -1,0 +1,62 @@
+"""The last step before the first layer, on the device: bytes as they were decoded become the net's input."""
+
+import numpy as np
+
+from tinynet.backend import PerDevice, Upload, on_gpu, to_device, xp
+from tinynet.data.batches.loader import Batch
+from tinynet.data.images.crops import middle_crop
+from tinynet.data.statistics import Statistics
+from tinynet.execution import Memory, run, tiles
+
+
+class Prepare:
+    """prepare(batch): (bytes - mean image + colour shift) * scale, float32 (N * views, 3, crop, crop), batch-last.
+
+    The middle crop of the mean image is subtracted whatever crop an image was cut to, as in the 2012 program. The paper
+    (section 2) leaves pixels at their scale, 1.0; He's initial weights want inputs of unit variance, a scale of
+    1 / statistics.pixel_deviation. net: the network whose devices the images are for; on several GPUs each of them gets
+    the bytes from the host and prepares them itself. The result is valid until the next call.
+    """
+
+    def __init__(self, statistics: Statistics, crop: int, scale: float = 1.0, net=None):
+        self._devices = net.devices if net is not None and on_gpu else 1
+        self._on_devices = net.on_devices if self._devices > 1 else lambda task: [task(0)]
+        mean = middle_crop(statistics.mean_image.transpose(1, 2, 0), crop).transpose(2, 0, 1)  # (3, crop, crop)
+        mean = np.ascontiguousarray(mean).reshape(3 * crop, crop, 1)
+        self._inputs = self._on_devices(lambda device: _DeviceInput(to_device(mean), crop, float(scale)))
+
+    def send(self, batch: Batch) -> None:
+        """Starts copying the batch's bytes to the devices, while they still compute; the host needs no such start."""
+        self._on_devices(lambda device: self._inputs[device].images.send(batch.images))
+
+    def __call__(self, batch: Batch):
+        prepared = self._on_devices(lambda device: self._inputs[device].prepare(batch))
+        return PerDevice(prepared) if self._devices > 1 else prepared[0]
+
+
+class _DeviceInput:
+    """One device's memory for images, and its copy of the mean."""
+
+    def __init__(self, mean, crop: int, scale: float):
+        self._mean, self._crop, self._scale = mean, crop, scale
+        self._memory = Memory()
+        self.images = Upload()
+
+    def prepare(self, batch: Batch):
+        count, crop = len(batch.images), self._crop
+        images = self.images.receive(batch.images).reshape(count, 3 * crop, crop)  # (N, 3*rows, columns)
+        x = self._memory.array("x", (3 * crop, crop, count), xp.float32)
+        shifts = None
+        if batch.shifts is not None:
+            shifts = to_device(batch.shifts).T.repeat(crop, axis=0)[:, None, :]  # (3*rows, 1, N)
+
+        def task(rows: slice) -> None:
+            xp.subtract(images[:, rows].transpose(1, 2, 0), self._mean[rows], out=x[rows])
+            if shifts is not None:
+                x[rows] += shifts[rows]
+            if self._scale != 1:
+                x[rows] *= self._scale
+
+        run(task, tiles(3 * crop, x[0].nbytes))
+        self.images.release()
+        return x.reshape(3, crop, crop, count).transpose(3, 0, 1, 2)  # (N, 3, crop, crop)

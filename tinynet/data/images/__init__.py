@@ -1,0 +1,1 @@
+"""One image: its file's format, decoding, colours, crops and views. Pure functions."""

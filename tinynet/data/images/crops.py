@@ -1,0 +1,45 @@
+"""The paper's cut of an image to a square, training's random crops and mirrors, and the middle crop.
+
+Pure functions on one image, (height, width, 3). The views of a test are in views.py, batches in batches/loader.py.
+"""
+
+import numpy as np
+from PIL import Image
+
+from tinynet.data.images.colours import to_rgb
+
+
+def shorter_side_crop(image: Image.Image, size: int) -> np.ndarray:
+    """Resize so that the shorter side is `size`, and keep the middle square (paper, section 2): uint8 (size, size,
+    3).
+
+    As the 2012 program did: by area when it shrinks, bicubic when it enlarges; EXIF rotation is not applied.
+    """
+    image = to_rgb(image)
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    if side == size:
+        return np.asarray(image.crop((int(left), int(top), int(left) + size, int(top) + size)))
+    # Only the middle square is resized (the filter still sees its neighbours): 20000 x 2 pixels stay small.
+    method = Image.Resampling.BOX if side > size else Image.Resampling.BICUBIC
+    return np.asarray(image.resize((size, size), method, box=(left, top, left + side, top + side)))
+
+
+def random_crop(image: np.ndarray, crop: int, generator: np.random.Generator) -> np.ndarray:
+    """A random crop x crop view of (height, width, 3), offsets 0 to height - crop inclusive, mirrored half of the
+    time (paper, 4.1).
+    """
+    height, width, _ = image.shape
+    top, left, mirrored = generator.integers((height - crop + 1, width - crop + 1, 2))
+    view = image[top : top + crop, left : left + crop]
+    return view[:, ::-1] if mirrored else view
+
+
+def middle_crop(image: np.ndarray, crop: int) -> np.ndarray:
+    """The middle crop x crop view of (height, width, 3); an odd remainder leaves one pixel more below and
+    to the right.
+    """
+    height, width, _ = image.shape
+    top, left = (height - crop) // 2, (width - crop) // 2
+    return image[top : top + crop, left : left + crop]

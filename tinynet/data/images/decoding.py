@@ -1,0 +1,72 @@
+"""A file's bytes become pixels: uint8 (size, size, 3), in RGB, cut as in the paper.
+
+What a file may be is known to formats.py, how it is cut to crops.py.
+"""
+
+import io
+import os
+
+import numpy as np
+from PIL import Image
+
+from tinynet.data.errors import DataError
+from tinynet.data.images import formats
+from tinynet.data.images.crops import shorter_side_crop
+from tinynet.data.reading import open_file
+
+MAX_FILE_BYTES = 2**30  # as many pixels as Pillow allows, four values of 16 bits each, stored as they are, take 0.7
+MAX_SIDE = 1_000_000  # pixels, libpng's own limit: Pillow keeps a pointer for each row, and a decoder two whole rows
+
+
+def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None) -> np.ndarray:
+    """A JPEG or PNG (by content, whatever its name says) as uint8 (size, size, 3).
+
+    `source` is a path or the file's bytes; `name` is what errors call the latter. Of an animation, the
+    picture for those who cannot show it. Metadata is not looked at. Raises DataError, and nothing else, for a file that
+    is missing, unreadable, broken, of another format, larger than Pillow's limit against decompression bombs, or made
+    to keep a decoder busy (the bounds are in formats.py); limit and bounds are looked at before any pixel. The largest
+    pictures take 0.7 GiB of memory, and a progressive JPEG of CMYK 1.1.
+    """
+    if isinstance(source, bytes):
+        return decode_content(source, size, name or "<bytes>")
+    return decode_content(read_file(source), size, name or os.fspath(source))
+
+
+def decode_content(data: bytes, size: int, name: str) -> np.ndarray:
+    """What decode does, for what comes from a data set: bytes, and never a path, which data could make name any file
+    of this machine.
+    """
+    if not isinstance(data, bytes):
+        raise DataError(f"{name}: expected the bytes of an image, found {type(data).__name__}")
+    plugin = formats.plugin(data)
+    if plugin is None:
+        found = f"content that begins with {data[:12]!r}" if data else "an empty file"
+        raise DataError(f"{name}: expected a JPEG or PNG image, found {found}")
+    limit = Image.MAX_IMAGE_PIXELS or float("inf")
+    try:
+        # Not Image.open, which warns of images beyond the limit and decodes them up to twice the limit.
+        with plugin(io.BytesIO(formats.without_metadata(data))) as image:
+            image.decodermaxblock = len(data)  # in one piece: libjpeg begins a run of padding again with each
+            width, height = image.size
+            if width * height <= limit and max(width, height) <= MAX_SIDE:
+                return shorter_side_crop(image, size)
+    except Exception as error:  # Pillow meets broken files with a dozen kinds of exception
+        raise DataError(f"{name}: cannot be decoded: {str(error) or type(error).__name__}") from error
+    exceeded = f"{limit}" if width * height > limit else f"{MAX_SIDE} to a side"
+    raise DataError(f"{name}: {width} x {height} pixels exceed the limit of {exceeded}")
+
+
+def read_file(path: str | os.PathLike) -> bytes:
+    """A file's bytes; DataError when it cannot be read, or is larger than any image that decode takes."""
+    try:
+        with open_file(path) as file:
+            check_size(os.fstat(file.fileno()).st_size, os.fspath(path))
+            return file.read()
+    except OSError as error:
+        raise DataError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from error
+
+
+def check_size(size: int, name: str) -> None:
+    """DataError for a file of so many bytes that it cannot be an image: it would be read into memory."""
+    if size > MAX_FILE_BYTES:
+        raise DataError(f"{name}: the file is larger than {MAX_FILE_BYTES} bytes, no image within the limits is")

@@ -1,0 +1,191 @@
+"""The one door to a data set on disk: `open_dataset` finds out how it is laid out.
+
+Each layout is a function that looks into one folder and returns how to open what it found; the images themselves are
+read in folders.py, archives.py and parquet.py.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tinynet.data.dataset import Dataset, ProgressCallback
+from tinynet.data.errors import DataError
+from tinynet.data.file_kinds import ALL_SUFFIXES
+from tinynet.data.labels.class_names import class_names
+from tinynet.data.labels.validation_labels import folder_and_parents
+from tinynet.data.names import shortened
+from tinynet.data.stores.archives import (
+    class_archives_split,
+    flat_archive_split,
+    nested_archive_split,
+    webdataset_split,
+)
+from tinynet.data.stores.cache import is_cache, open_cache
+from tinynet.data.stores.folders import (
+    FolderSplit,
+    entries,
+    flat_folder_split,
+    is_class_archive,
+    is_folder,
+    is_image,
+    listing,
+)
+from tinynet.data.stores.image_split import ImageSplit
+from tinynet.data.stores.parquet import parquet_split
+from tinynet.files import shown
+
+TRAINING_NAMES = ("train",)
+VALIDATION_NAMES = ("val", "valid", "validation")
+TEST_NAMES = ("test",)  # taken for validation where there is nothing else
+INSIDE = (".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")  # where Kaggle's archive has train and val
+
+Names = tuple[str, ...]  # what the folder of a split may be called
+Opener = Callable[..., ImageSplit]  # opener(classes=..., progress=...)
+
+
+def open_dataset(root: str | Path, progress: ProgressCallback | None = None) -> Dataset:
+    """Open the data set at `root`, in any of the layouts below; training and validation may have different ones. Or
+    the cache that was prepared of one.
+
+    `root` is the folder that has them, or Kaggle's with ILSVRC/Data/CLS-LOC inside. progress(done, total) is called
+    while folders are listed or archives indexed, from its start for each. Raises DataError that says what was looked
+    for and what was found.
+    """
+    root = Path(os.path.expanduser(root))
+    try:
+        _refuse_file(root)
+        return open_cache(root) if is_cache(root) else _open(root, progress)
+    except OSError as error:  # a folder or file that this user may not read, a disk that fails
+        raise DataError(f"{error.filename or root}: cannot be read: {error.strerror or error}") from error
+
+
+def class_folders(base: Path, names: Names) -> Opener | None:
+    folders = (folder for folder in _split_folders(base, names) if any(is_folder(entry) for entry in entries(folder)))
+    return _opener(FolderSplit, next(folders, None))
+
+
+def class_archives(base: Path, names: Names) -> Opener | None:
+    for folder in (*_split_folders(base, names), base):
+        archives = [Path(entry.path) for entry in entries(folder) if is_class_archive(entry.name)]
+        if archives:
+            return partial(class_archives_split, archives)
+    return None
+
+
+def training_archive(base: Path, names: Names) -> Opener | None:
+    return _opener(nested_archive_split, _file(base, names, "ILSVRC2012_img_train.tar"))
+
+
+def flat_folder(base: Path, names: Names) -> Opener | None:
+    folders = (folder for folder in _split_folders(base, names) if any(map(is_image, entries(folder))))
+    return _opener(flat_folder_split, next(folders, None))
+
+
+def validation_archive(base: Path, names: Names) -> Opener | None:
+    return _opener(flat_archive_split, _file(base, names, "ILSVRC2012_img_val.tar"))
+
+
+def parquet_files(base: Path, names: Names) -> Opener | None:
+    return _opener(parquet_split, _shards(base, names, ".parquet"))
+
+
+def webdataset(base: Path, names: Names) -> Opener | None:
+    return _opener(webdataset_split, _shards(base, names, ".tar"))
+
+
+# The layouts of each split, in the order in which they are tried, and what an error says of them.
+TRAINING = {
+    class_folders: f"train/<class>/*.JPEG: a folder of images ({ALL_SUFFIXES}, in any case) per class",
+    class_archives: "train/n01440764.tar or n01440764.tar, ...: an archive per class",
+    training_archive: "ILSVRC2012_img_train.tar: the original archive",
+    parquet_files: "train-*.parquet, data/train-*.parquet or train/*.parquet: Hugging Face's files",
+    webdataset: "*-train-*.tar or train/*.tar: webdataset's archives of key.jpg and key.cls",
+}
+VALIDATION = {
+    class_folders: "val/<class>/*.JPEG (or valid/, validation/, at last test/): a folder of images per class",
+    flat_folder: "val/*.JPEG: all images in one folder, their labels in val.txt, LOC_val_solution.csv or the like",
+    validation_archive: "ILSVRC2012_img_val.tar: the original archive",
+    parquet_files: "validation-*.parquet, data/validation-*.parquet or val/*.parquet: Hugging Face's files",
+    webdataset: "*-val-*.tar, *-validation-*.tar or val/*.tar: webdataset's archives of key.jpg and key.cls",
+}
+TEST = (class_folders, parquet_files, webdataset)  # a contest's, which has no labels, is none of these
+
+
+def _open(root: Path, progress: ProgressCallback | None) -> Dataset:
+    train, val = _find(root, TRAINING, TRAINING_NAMES), _find(root, VALIDATION, VALIDATION_NAMES)
+    notes = []
+    if val is None and (val := _find(root, TEST, TEST_NAMES)):
+        notes.append(f"{root}: no validation images were found, so those of test/ are taken as the validation set")
+    if train is None or val is None:
+        raise DataError(*_not_found(root, train is None, val is None))
+    train = train(classes=None, progress=progress)
+    val = val(classes=train.classes, progress=progress)
+    notes += [*train.notes, *val.notes]
+    unseen = np.flatnonzero(np.bincount(val.labels, minlength=len(train.classes)) == 0)
+    if len(unseen):
+        names = shortened([train.classes[label] for label in unseen.tolist()])
+        notes.append(f"{root}: {len(unseen)} of {len(train.classes)} classes have no validation image: {names}")
+    names = class_names(train.classes, folder_and_parents(root))
+    return Dataset(root, train, val, train.classes, names, notes=tuple(map(shown, notes)))
+
+
+def _find(root: Path, layouts: Iterable[Callable[[Path, Names], Opener | None]], names: Names) -> Opener | None:
+    bases = [root / inside for inside in INSIDE if (root / inside).is_dir()]
+    return next((opener for base in bases for look in layouts if (opener := look(base, names))), None)
+
+
+def _opener(split: Callable[..., ImageSplit], found: Path | list[Path] | None) -> Opener | None:
+    return partial(split, found) if found else None
+
+
+def _split_folders(base: Path, names: Names) -> list[Path]:
+    return [base / name for name in names if (base / name).is_dir()]
+
+
+def _file(base: Path, names: Names, name: str) -> Path | None:
+    return next((folder / name for folder in (base, *_split_folders(base, names)) if (folder / name).is_file()), None)
+
+
+def _shards(base: Path, names: Names, suffix: str) -> list[Path]:
+    """Files of one of several: by their own names in `base` or its folder data, else by the name of their folder."""
+    folders = [folder for folder in (base, base / "data") if folder.is_dir()]
+    found = [[file for file in _files(folder, suffix) if _names_split(file, names)] for folder in folders]
+    found += [_files(inside, suffix) for folder in folders for inside in _split_folders(folder, names)]
+    return next((files for files in found if files), [])
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    """Without the original archives, which webdataset's are not."""
+    found = (Path(entry.path) for entry in entries(folder) if entry.name.lower().endswith(suffix))
+    ours = (file for file in found if not file.name.startswith("ILSVRC2012_") and not is_class_archive(file.name))
+    return [file for file in ours if file.is_file()]
+
+
+def _names_split(file: Path, names: Names) -> bool:
+    return not set(names).isdisjoint(re.findall("[a-z]+", file.stem.lower()))
+
+
+def _refuse_file(root: Path) -> None:
+    if root.is_file():
+        raise DataError(
+            f"{root}: looked for a folder, found a file. Archives and parquet files are found by their names: "
+            f"give the folder that they are in, {root.absolute().parent}"
+        )
+
+
+def _not_found(root: Path, no_train: bool, no_val: bool) -> list[str]:
+    missing = " or ".join(["training"] * no_train + ["validation"] * no_val)
+    other = "" if no_train and no_val else f" ({'training' if no_val else 'validation'} images were found)"
+    lines = [f"{root}: no {missing} images found{other}. Looked here and in {', '.join(INSIDE[1:])} for one of"]
+    if no_train:
+        lines += [f"  training: {text}" for text in TRAINING.values()]
+    if no_val:
+        lines += [f"  validation: {text}" for text in VALIDATION.values()]
+    lines.append(f"found {listing(root)}")
+    if root.absolute().name in TRAINING_NAMES + VALIDATION_NAMES:
+        lines.append(f"This looks like one half of a data set: try the folder above it, {root.absolute().parent}")
+    return lines

@@ -1,0 +1,1 @@
+"""Looking into a trained network: pictures of a run, and how they are drawn."""

@@ -1,0 +1,208 @@
+"""The pictures of a run, from what it has left on disk so far; how each is drawn is known to plots.py.
+
+Made of a finished run, of one that was killed, and of one that still goes on.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tinynet.arrays import CheckpointError
+from tinynet.backend import to_host
+from tinynet.data import DataError, Dataset, Loader, Split, open_dataset
+from tinynet.files import shown
+from tinynet.inspection import plots
+from tinynet.random import stream
+from tinynet.training.evaluation import predict
+from tinynet.training.log import read_log
+from tinynet.training.loop import NonFiniteError
+from tinynet.training.progress import Counter
+from tinynet.training.trained import Trained, load_trained
+
+SEARCHED = 2000  # training images among which the nearest are looked for
+ROWS, NEAREST = 5, 6  # of figure 4 right
+
+
+class Chosen:
+    """Some images of a split, as a split."""
+
+    def __init__(self, split: Split, indices: np.ndarray):
+        self._split, self._indices = split, indices
+        self.classes, self.labels = split.classes, split.labels[indices]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def name(self, index: int) -> str:
+        return self._split.name(int(self._indices[index]))
+
+    def load(self, index: int, size: int) -> np.ndarray:
+        return self._split.load(int(self._indices[index]), size)
+
+
+def draw_pictures(
+    run: str | Path, data: str | Path | None = None, out: str | Path | None = None, images: int = 8, seed: int = 0
+) -> Iterator[str]:
+    """Draws into `out` (default: the run's folder) and yields a sentence for each picture, fit for a terminal: where it
+    is, or why not.
+
+    learning_curves.png from log.jsonl; conv1_filters.png, guesses.png and neighbours.png from the weights or the newest
+    checkpoint, the last two with images of the data set at `data` (default: where the run found it), chosen by `seed`.
+    Raises ImportError without matplotlib, CheckpointError when `run` is no run's folder, OSError when `out` cannot be
+    written, ValueError for images < 1, and DataError at the end when `data` is given and cannot be used.
+    """
+    run = Path(run)
+    sentences = _pictures(run, data, run if out is None else Path(out), images, seed)
+    return map(shown, sentences)
+
+
+def _pictures(run: Path, data: str | Path | None, out: Path, images: int, seed: int) -> Iterator[str]:
+    """The same, names as they are."""
+    plots.check_matplotlib()
+    if images < 1:
+        raise ValueError(f"expected 1 or more images, got {images}")
+    if not any(os.path.exists(run / name) for name in ("run.json", "log.jsonl", "weights.safetensors", "checkpoints")):
+        what = "that is a file" if os.path.isfile(run) else "none of them" if os.path.isdir(run) else "no such folder"
+        raise CheckpointError(
+            f"{shown(run)}: looked for the folder of a run, with its run.json, log.jsonl, weights.safetensors or"
+            f" checkpoints; found {what}"
+        )
+    _check_writable(out)
+    title = run.resolve().name
+    yield _draw_curves(run, out, title)
+    try:
+        trained = load_trained(run)
+    except CheckpointError as error:
+        yield f"No filters and no guesses: {error}"
+        return
+    towers = trained.settings["network"].get("groups", 2)
+    plots.filters(trained.net["conv1"].params["weight"], out / "conv1_filters.png", towers)
+    yield f"{out / 'conv1_filters.png'}: the kernels of conv1 ({_state(trained)})"
+    try:
+        dataset = _dataset(trained, data)
+        yield _draw_guesses(trained, dataset, out, title, images, seed)
+        yield _draw_neighbours(trained, dataset, out, title, seed)
+    except DataError as error:
+        if data is not None:
+            raise
+        yield f"No more pictures: {error}. Say where the data set is with --data PATH"
+    except NonFiniteError as error:
+        yield f"No more pictures: {error}"
+
+
+def _check_writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        where = f"{shown(out)}: pictures cannot be written there"
+        raise OSError(f"{where} ({error}): name another folder, --out DIR") from error
+
+
+def _state(trained: Trained) -> str:
+    """Which weights these are: a checkpoint's, or those of the finished run."""
+    folder = trained.path.parent.name
+    return f"step {int(folder.removeprefix('step-')):,}" if folder.startswith("step-") else "finished"
+
+
+def _dataset(trained: Trained, data: str | Path | None) -> Dataset:
+    root = trained.settings.get("data") if data is None else data
+    if not root:
+        raise DataError(f"{shown(trained.path)}: its settings do not say where the images are")
+    dataset = open_dataset(root)
+    if list(dataset.classes) != list(trained.settings["classes"]):
+        raise DataError(f"{shown(root)}: has other classes than those that {shown(trained.path)} was trained on")
+    return dataset
+
+
+# ---- the pictures ----
+
+
+def _draw_curves(run: Path, out: Path, title: str) -> str:
+    log, path = run / "log.jsonl", out / "learning_curves.png"
+    records = read_log(log) if log.exists() else []
+    history = [record for record in records if record.get("event") == "epoch"]
+    if not history:
+        return f"No learning curves: {log} has no finished epoch yet"
+    plots.learning_curves(history, path, title)
+    return f"{path}: loss and errors of {len(history)} epoch{'s' * (len(history) > 1)}"
+
+
+def _draw_guesses(trained: Trained, dataset: Dataset, out: Path, title: str, images: int, seed: int) -> str:
+    """Figure 4 left of the paper."""
+    path, settings = out / "guesses.png", trained.settings
+    chosen = Chosen(dataset.val, _readable(dataset.val, settings["resize"], images, seed))
+    loader = Loader(chosen, 16, settings["resize"], settings["crop"], "ten", workers=0)
+    predictions = predict(trained.net, loader, trained.prepare())
+    pictures = [chosen.load(int(index), settings["resize"]) for index in predictions.indices]
+    about = (
+        f"{title}, {_state(trained)}: validation images chosen by seed {seed}, each with its true class and the best"
+    )
+    about += " guesses by the mean over ten views, the right one in red"
+    plots.guesses(pictures, predictions.labels, predictions.probabilities, settings["names"], path, about)
+    return f"{path}: {len(pictures)} validation images and the best guesses, by the mean over ten views"
+
+
+def _draw_neighbours(trained: Trained, dataset: Dataset, out: Path, title: str, seed: int) -> str:
+    """Figure 4 right of the paper: nearest are images whose outputs of fc7 have the smallest Euclidean distance."""
+    path, size, names = out / "neighbours.png", trained.settings["resize"], trained.settings["names"]
+    val = Chosen(dataset.val, _readable(dataset.val, size, ROWS, seed))
+    searched = stream(seed, "pictures", "train").permutation(len(dataset.train))[:SEARCHED]
+    train = Chosen(dataset.train, searched)
+    val_indices, val_features = _features(trained, val)
+    train_indices, train_features = _features(trained, train)
+    products = val_features @ train_features.T  # (rows, searched)
+    distances = (train_features**2).sum(axis=1) - 2 * products  # squared, less what is the same in a row
+    nearest = [train_indices[row] for row in np.argsort(distances, axis=1, kind="stable")[:, :NEAREST]]
+    about = f"{title}, {_state(trained)}: validation images, and the nearest by the output of fc7 among"
+    about += f" {len(train):,} training images chosen by seed {seed}"
+    plots.neighbours(
+        [val.load(int(index), size) for index in val_indices],
+        [names[val.labels[index]] for index in val_indices],
+        [[train.load(int(index), size) for index in row] for row in nearest],
+        [[names[train.labels[index]] for index in row] for row in nearest],
+        path,
+        about,
+    )
+    return f"{path}: the nearest of {len(train):,} training images, by the output of fc7"
+
+
+def _readable(split: Split, size: int, count: int, seed: int) -> np.ndarray:
+    """The first `count` images in an order drawn by the seed, or fewer, that can be decoded; DataError if none can."""
+    readable: list[int] = []
+    last = None
+    for index in stream(seed, "pictures").permutation(len(split)):
+        try:
+            split.load(int(index), size)
+        except DataError as error:
+            last = error
+            continue
+        readable.append(index)
+        if len(readable) == count:
+            break
+    if not readable:
+        raise DataError(f"none of {len(split)} images can be read; the last: {last}")
+    return np.array(readable)
+
+
+def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
+    """(indices, outputs of fc7 after its ReLU) of the middle crops of the images that can be read: (N,), (N, neurons)
+    float32. DataError if none can.
+    """
+    body = trained.net[: list(trained.net.layers)[-2]]  # all but fc8
+    passed_over = {"max_bad": 1.0, "on_bad": lambda name, reason: None}
+    loader = Loader(split, 32, trained.settings["resize"], trained.settings["crop"], "middle", **passed_over)
+    prepare, counter = trained.prepare(), Counter("comparing")
+    indices, features = [], []
+    for number, batch in enumerate(loader.epoch(), start=1):
+        if len(batch.labels):
+            indices.append(batch.indices)
+            features.append(to_host(body.forward(prepare(batch))))
+        counter(number, len(loader))
+    if not indices:
+        raise DataError(f"none of {len(split)} training images can be read")
+    return np.concatenate(indices), np.concatenate(features)

@@ -1,1 +1,0 @@
-"""Networks' parameters in files that other programs read."""
