@@ -5,11 +5,15 @@ The rest of tinynet computes with `xp` and does not ask which it is. How work is
 
 import contextlib
 import os
+from contextlib import AbstractContextManager
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 BACKENDS = ("numpy", "cupy")
+
+Array = Any  # NumPy's or CuPy's, of which the latter has no types
 
 
 class BackendError(RuntimeError):
@@ -46,12 +50,12 @@ xp = _choose(name)
 on_gpu = name == "cupy"
 
 
-def to_host(array) -> np.ndarray:
+def to_host(array: Array) -> np.ndarray:
     """`array` as a NumPy array on the host: itself where it lies there already, else a copy."""
     return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
-def to_device(array: np.ndarray):
+def to_device(array: np.ndarray) -> Array:
     """`array` as an array of the backend: itself where it is one already, else a copy on the current device."""
     return xp.asarray(array)
 
@@ -70,7 +74,7 @@ class PerDevice(tuple):
         return self[0].get()
 
 
-def on_device(array, index: int):
+def on_device(array: Array, index: int) -> Array:
     """Device `index`'s own of a PerDevice; any other array as it is."""
     return array[index] if isinstance(array, PerDevice) else array
 
@@ -81,23 +85,23 @@ def use_device(index: int) -> None:
         xp.cuda.Device(index % xp.cuda.runtime.getDeviceCount()).use()
 
 
-def device_of(array):
+def device_of(array: Array) -> AbstractContextManager:
     """A context in which the device that holds `array` is the current one."""
     return array.device if on_gpu else contextlib.nullcontext()
 
 
-def record_event():
+def record_event() -> Any:
     """What `wait_for_event` takes: the moment when the work queued on the current device so far will be done."""
     return xp.cuda.get_current_stream().record() if on_gpu else None
 
 
-def wait_for_event(event) -> None:
+def wait_for_event(event: Any) -> None:
     """Work queued on the current device from now on starts after `event`, whichever device that is of."""
     if on_gpu:
         xp.cuda.get_current_stream().wait_event(event)
 
 
-def here(array):
+def here(array: Array) -> Array:
     """`array` (contiguous) readable on the current device: itself, or a copy if another GPU holds it."""
     return xp.asarray(array) if on_gpu else array
 
@@ -121,7 +125,7 @@ class Upload:
             self._slots.reverse()  # the slot that is not in use comes first
             self._slots[0].send(array, self._stream)
 
-    def receive(self, array: np.ndarray):
+    def receive(self, array: np.ndarray) -> Array:
         if not on_gpu:
             return array
         if not any(slot.source is array for slot in self._slots):
@@ -139,7 +143,8 @@ class _Slot:
     """A pinned buffer, its counterpart on the device, and the events that say when each may be written again."""
 
     def __init__(self):
-        self.source = self.pinned = self.device = self.copied = self.read = None
+        self.source = self.pinned = self.copied = self.read = None
+        self.device: Array = None
 
     def send(self, array: np.ndarray, stream) -> None:
         if self.copied is not None:

@@ -8,8 +8,9 @@ import math
 import os
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from tinynet.backend import on_gpu, xp
+from tinynet.backend import Array, on_gpu, xp
 from tinynet.threads import Workers, hold_blas
 
 # Measured on two AVX-512 cores with 2 MiB of second-level cache each: element-wise work wants its handful of arrays in
@@ -19,6 +20,10 @@ from tinynet.threads import Workers, hold_blas
 TILE_BYTES = 2**62 if on_gpu else 768 * 2**10
 COLUMN_BYTES = 2**30 if on_gpu else 4 * 2**20
 SHARE_WORK = 2**19  # multiply-adds: with fewer for each, waking a thread takes longer than what it saves
+
+
+Tile = TypeVar("Tile")
+Result = TypeVar("Result")
 
 
 def _num_threads() -> int:
@@ -96,7 +101,9 @@ def cut(length: int, parts: int) -> list[slice]:
 # ---- tiles on threads ----
 
 
-def run_shares(task: Callable[[Sequence], object], tiles: Sequence, work: int | None = None) -> list:
+def run_shares(
+    task: Callable[[Sequence[Tile]], Result], tiles: Sequence[Tile], work: int | None = None
+) -> list[Result]:
     """Calls `task` once per thread with that thread's fixed share of the tiles, in order; returns the results in order.
 
     work: multiply-adds, where many tiles may have little of it, and one thread is enough (see `shares`).
@@ -110,14 +117,14 @@ def run_shares(task: Callable[[Sequence], object], tiles: Sequence, work: int | 
     return hold_blas(workers().run, task, [tiles[share] for share in cut(len(tiles), count)])
 
 
-def run(task: Callable[[object], None], tiles: Sequence, work: int | None = None) -> None:
+def run(task: Callable[[Tile], object], tiles: Sequence[Tile], work: int | None = None) -> None:
     """Calls `task(tile)` for every tile, each thread walking its own fixed share of them; work as in run_shares."""
 
     if len(tiles) == 1:  # small work: every microsecond shows
         hold_blas(task, tiles[0])
         return
 
-    def walk(share: Sequence) -> None:
+    def walk(share: Sequence[Tile]) -> None:
         for tile in share:
             task(tile)
 
@@ -135,10 +142,10 @@ class Memory:
     """
 
     def __init__(self):
-        self._arrays: dict[str, object] = {}
-        self._blocks: dict[str, object] = {}
+        self._arrays: dict[str, Array] = {}
+        self._blocks: dict[str, Array] = {}
 
-    def array(self, name: str, shape: tuple[int, ...], dtype):
+    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
         """A C-contiguous array; what it holds is what its last user left there."""
         array = self._arrays.get(name)
         if array is None or array.shape != shape or array.dtype != dtype:
@@ -149,7 +156,7 @@ class Memory:
             array = self._arrays[name] = block[:size].view(dtype).reshape(shape)
         return array
 
-    def holds(self, array) -> bool:
+    def holds(self, array: Array) -> bool:
         """Whether `array` lies in one of these arrays' memory."""
         return any(xp.may_share_memory(block, array) for block in self._blocks.values())
 
@@ -161,7 +168,7 @@ class Memory:
         return Memory, ()  # what is copied or pickled gets memory of its own when it first needs some
 
 
-def scratch(name: str, shape: tuple[int, ...], dtype):
+def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     """An array of the calling thread alone, to be used inside one tile: the next request for `name` gets its memory."""
     if _thread.memory is None:
         _thread.memory = Memory()

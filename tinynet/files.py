@@ -18,6 +18,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -102,7 +103,7 @@ def check_regular(path: str | Path) -> None:
         raise OSError(errno.EINVAL, f"expected a file, found {found}", str(path))
 
 
-def parse_json(text: str | bytes) -> object:
+def parse_json(text: str | bytes) -> Any:
     """json.loads, for text of unknown origin: whatever is wrong with it is a ValueError."""
     try:
         return json.loads(text)
@@ -110,7 +111,7 @@ def parse_json(text: str | bytes) -> object:
         raise ValueError("brackets are nested too deeply") from None
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path) -> Any:
     """What a JSON file holds; OSError when it cannot be read, ValueError when it is no JSON."""
     check_regular(path)
     return parse_json(path.read_bytes())
@@ -205,7 +206,7 @@ def check_folder(folder: Path, names: Iterable[str]) -> None:
     try:
         check_regular(folder / CHECKSUMS)
         lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
-        expected = dict(reversed(line.split("  ", 1)) for line in lines)
+        expected = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     except (OSError, ValueError) as error:
         raise ValueError(f"{shown(folder / CHECKSUMS)}: cannot be read ({error})") from error
     for name in names:

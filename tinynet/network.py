@@ -5,16 +5,38 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import overload
 
 import numpy as np
 
-from tinynet.backend import to_host, xp
+from tinynet.backend import Array, to_host, xp
 from tinynet.execution import Memory
 from tinynet.layers.layer import Layer, Shape
 from tinynet.threads import Turn, single_threaded_blas
 
 
-class Sequential(Layer):
+class Container(Layer):
+    """A layer made of layers. They have the parameters, the gradients and the memory: Layer.__init__ is not called.
+
+    params and grads are read-only collections of the layers' own arrays, under full names.
+    """
+
+    @property
+    def params(self) -> Mapping[str, Array]:  # type: ignore[override]  # read-only, as a layer's are not
+        return MappingProxyType({self._inner(name): layer.params[key] for name, layer, key in self.parameters()})
+
+    @property
+    def grads(self) -> Mapping[str, Array]:  # type: ignore[override]  # likewise
+        return MappingProxyType({self._inner(name): layer.grads[key] for name, layer, key in self.parameters()})
+
+    def _inner(self, full_name: str) -> str:
+        return full_name.removeprefix(f"{self.name}.")
+
+    def __getstate__(self) -> dict:
+        return self.__dict__  # the layers leave out what is only for themselves
+
+
+class Sequential(Container):
     """Layers one after the other: Sequential([("conv1", Conv2d(3, 96, 11, stride=4)), ("relu1", ReLU()), ...]).
 
     net["conv1"] is a layer by name, net[:"pool5"] the part of the net up to a layer, that one included, and iterating
@@ -29,8 +51,7 @@ class Sequential(Layer):
     """
 
     def __init__(self, layers: Sequence[tuple[str, Layer]], needs_dx: bool = False):
-        # Layer.__init__ is not called: params and grads are the layers', and so is the memory, but for inference
-        self._memories = Memory(), Memory()
+        self._memories = Memory(), Memory()  # for inference
         self.layers: dict[str, Layer] = {}
         for entry in layers:
             if not isinstance(entry, tuple | list) or len(entry) != 2:
@@ -74,17 +95,6 @@ class Sequential(Layer):
         for layer in self:
             layer.trainable = value
 
-    @property
-    def params(self) -> Mapping:
-        return MappingProxyType({self._inner(name): layer.params[key] for name, layer, key in self.parameters()})
-
-    @property
-    def grads(self) -> Mapping:
-        return MappingProxyType({self._inner(name): layer.grads[key] for name, layer, key in self.parameters()})
-
-    def _inner(self, full_name: str) -> str:
-        return full_name.removeprefix(f"{self.name}.")
-
     def parameters(self, device: int | None = None) -> list[tuple[str, Layer, str]]:
         return [parameter for layer in self for parameter in layer.parameters()]
 
@@ -92,9 +102,6 @@ class Sequential(Layer):
         self.name = name
         for inner, layer in self.layers.items():
             layer.rename(f"{name}.{inner}" if name else inner)
-
-    def __getstate__(self) -> dict:
-        return self.__dict__  # the layers leave out what is only for themselves
 
     def take_turns(self, turn: Turn) -> None:
         self._turn = turn
@@ -193,6 +200,12 @@ class Sequential(Layer):
         return part
 
     # ---- the chain as a container ----
+
+    @overload
+    def __getitem__(self, name: str) -> Layer: ...
+
+    @overload
+    def __getitem__(self, name: slice) -> "Sequential": ...
 
     def __getitem__(self, name: str | slice) -> Layer:
         return self._part(name) if isinstance(name, slice) else self.layers[known(name, self.layers)]

@@ -10,11 +10,14 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from queue import SimpleQueue
-from typing import ClassVar
+from typing import ClassVar, ParamSpec, TypeVar
 
 import threadpoolctl
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 class Worker:
@@ -107,7 +110,9 @@ class Workers:
         return results
 
 
-def in_order(task: Callable, jobs: Iterable[tuple], workers: int, ahead: int, name: str) -> Iterator:
+def in_order(
+    task: Callable[..., Result], jobs: Iterable[tuple], workers: int, ahead: int, name: str
+) -> Generator[Result, None, None]:
     """task(*job) for each of the jobs, on `workers` threads that begin up to `ahead` jobs early; the results in order.
 
     An error is raised in its place in the order. Leaving the iterator early ends the threads, each after its job.
@@ -116,10 +121,10 @@ def in_order(task: Callable, jobs: Iterable[tuple], workers: int, ahead: int, na
     waiting: deque[SimpleQueue] = deque()
     left: list[bool] = []
 
-    def unless_left(job: tuple):
+    def unless_left(job: tuple) -> Result | None:
         return None if left else task(*job)
 
-    def following():
+    def following() -> Result:
         result, error = waiting[0].get()
         waiting.popleft()
         if error is not None:
@@ -198,7 +203,9 @@ _blas = _Blas()
 _thread = _Thread()
 
 
-def hold_blas(function: Callable, *arguments, **options):
+def hold_blas(
+    function: Callable[Parameters, Result], *arguments: Parameters.args, **options: Parameters.kwargs
+) -> Result:
     """function(*arguments, **options), with BLAS held to one thread; a call inside of another one finds it so."""
     if _thread.holds_blas:
         return function(*arguments, **options)
@@ -216,11 +223,11 @@ def hold_blas(function: Callable, *arguments, **options):
             raise
 
 
-def single_threaded_blas(function: Callable) -> Callable:
+def single_threaded_blas(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Decorates a function that calls many small operations, so that BLAS is held to one thread once, not for each."""
 
     @functools.wraps(function)
-    def held(*arguments, **options):
+    def held(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
         return hold_blas(function, *arguments, **options)
 
     return held

@@ -54,7 +54,7 @@ class PackedNames(Sequence):
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def __getitem__(self, index: int) -> str:
+    def __getitem__(self, index: int) -> str:  # type: ignore[override]  # one at a time: nobody needs slices
         if not 0 <= index < len(self):
             raise IndexError(f"name {index} of {len(self)}")
         return decoded(self.text[self.starts[index] : self.starts[index + 1]].tobytes())

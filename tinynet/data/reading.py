@@ -5,15 +5,15 @@ What is in them is known to the files that call this one. Where caches of the us
 
 import os
 import stat
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from tinynet.data.errors import DataError
 
 LONGEST_LIST = 1 << 28  # bytes of a text that tells labels or names; ImageNet's own have 2 million
 
 
-def open_file(path: str | os.PathLike) -> BinaryIO:
+def open_file(path: str | os.PathLike) -> FileIO:
     """A file to be read, unbuffered. DataError for what is none, such as a pipe, which would wait for ever; OSError."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open has its own word for folders

@@ -38,8 +38,8 @@ class Statistics:
         """
         names = {field.name: f"statistics.{field.name}" for field in fields(cls)}
         if missing := [name for name in names.values() if name not in arrays]:
-            found = ", ".join(list(arrays)[:5]) or "none"
-            raise ValueError(f"Statistics: expected arrays named {', '.join(missing)}, found {found}")
+            there = ", ".join(list(arrays)[:5]) or "none"
+            raise ValueError(f"Statistics: expected arrays named {', '.join(missing)}, found {there}")
         found = {name: arrays[full_name] for name, full_name in names.items()}
         mean_image = found["mean_image"]
         side = mean_image.shape[-1] if mean_image.ndim == 3 else 1

@@ -40,7 +40,8 @@ def _walked(window: "_Window") -> Iterator[tarfile.TarInfo]:
     checked here.
     """
     behind = window.start
-    with tarfile.open(fileobj=window, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
+    # The type that is asked for can write and be closed, too: to read, tarfile does neither.
+    with tarfile.open(fileobj=window, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:  # type: ignore[call-overload]
         while True:
             window.left = MOST_HEADERS
             member = archive.next()

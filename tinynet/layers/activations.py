@@ -1,5 +1,7 @@
 """ReLU, Tanh, Sigmoid and Softmax. Their arithmetic is operations/elementwise.py."""
 
+from collections.abc import Callable
+
 from tinynet.layers.layer import Layer, Shape
 from tinynet.operations import elementwise
 
@@ -7,7 +9,8 @@ from tinynet.operations import elementwise
 class _Activation(Layer):
     """A function without parameters. Its gradient is told from x, or from its output y where that loses nothing."""
 
-    _function = _gradient_of = None  # operations: f(x, y) and f(x or y, dy, dx)
+    _function: Callable[..., None]  # operations: f(x, y)
+    _gradient_of: Callable[..., None]  # f(x or y, dy, dx)
     _from_output = True
 
     def forward(self, x, train: bool = False):

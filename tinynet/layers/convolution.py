@@ -1,6 +1,7 @@
 """Conv2d: the convolution layer, its parameters, shapes and padding. Its arithmetic is operations/convolution.py."""
 
 import math
+from typing import Any
 
 from tinynet.backend import to_device
 from tinynet.initializers import he_uniform, zeros
@@ -62,21 +63,22 @@ class Conv2d(Layer):
 
     def _sides(self, height: int, width: int) -> list[tuple[int, int]]:
         """((top, bottom), (left, right)): how many zeros stand around an input of height x width."""
-        if self.padding == "valid":
+        padding: Any = self.padding  # whatever a user gave, looked at here and in `pair`
+        if padding == "valid":
             return [(0, 0), (0, 0)]
-        if self.padding == "same":
+        if padding == "same":
             sides = []
             for size, kernel, stride in zip((height, width), self.kernel_size, self.stride, strict=True):
                 total = max(0, (math.ceil(size / stride) - 1) * stride + kernel - size)
                 sides.append((total // 2, total - total // 2))
             return sides
-        if isinstance(self.padding, str):
-            raise ValueError(f"{self.name}: padding must be a number, a pair, 'same' or 'valid', got {self.padding!r}")
-        if isinstance(self.padding, tuple | list) and all(isinstance(side, tuple | list) for side in self.padding):
-            if len(self.padding) != 2:
-                raise TypeError(f"{self.name}: padding: expected ((top, bottom), (left, right)), got {self.padding!r}")
-            return [pair(tuple(side), f"{self.name}: padding", 0) for side in self.padding]
-        vertical, horizontal = pair(self.padding, f"{self.name}: padding", 0)
+        if isinstance(padding, str):
+            raise ValueError(f"{self.name}: padding must be a number, a pair, 'same' or 'valid', got {padding!r}")
+        if isinstance(padding, tuple | list) and all(isinstance(side, tuple | list) for side in padding):
+            if len(padding) != 2:
+                raise TypeError(f"{self.name}: padding: expected ((top, bottom), (left, right)), got {padding!r}")
+            return [pair(tuple(side), f"{self.name}: padding", 0) for side in padding]
+        vertical, horizontal = pair(padding, f"{self.name}: padding", 0)
         return [(vertical, vertical), (horizontal, horizontal)]
 
     def _geometry(self, shape: tuple) -> Geometry:
@@ -85,18 +87,18 @@ class Conv2d(Layer):
         return self._planned(self._make_geometry, shape, self.kernel_size, self.stride, self.padding, self.groups)
 
     def _make_geometry(self, shape: tuple, kernel_size, stride, padding: Padding, groups: int) -> Geometry:
-        windows = [
-            Window(size, kernel, stride, *sides)
-            for size, kernel, stride, sides in zip(
+        vertical, horizontal = (
+            Window(size, kernel, step, before, after)
+            for size, kernel, step, (before, after) in zip(
                 shape[2:], kernel_size, stride, self._sides(*shape[2:]), strict=True
             )
-        ]
-        if min(window.output for window in windows) < 1:
+        )
+        if min(vertical.output, horizontal.output) < 1:
             raise ValueError(
                 f"{self.name}: a kernel of {kernel_size[0]} x {kernel_size[1]} does not fit an input of"
                 f" {shape[2]} x {shape[3]} with padding {padding!r}"
             )
-        return Geometry(*windows, groups)
+        return Geometry(vertical, horizontal, groups)
 
     def _output_shape(self, shape: tuple) -> Shape:
         geometry = self._geometry(shape)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tinynet.backend import device_of, xp
+from tinynet.backend import Array, device_of, xp
 from tinynet.backend import name as backend_name
 from tinynet.execution import Memory
 from tinynet.operations import elementwise
@@ -62,8 +62,8 @@ class Layer:
 
     def __init__(self):
         self.name = type(self).__name__
-        self.params: dict = {}
-        self.grads: dict = {}
+        self.params: dict[str, Array] = {}
+        self.grads: dict[str, Array] = {}
         self._shapes: dict[str, Shape] = {}  # of the parameters
         self._memory = Memory()
         self._turn = Turn()  # a net's layers have that of the net
@@ -237,7 +237,7 @@ class Layer:
             if key in self.params:
                 raise ValueError(f"{self.name}: params has a {key}, for which the layer was not made")
             return None
-        parameter = self.params.get(key)
+        parameter: Array = self.params.get(key)
         self._check_parameter(key, parameter, shape)
         return parameter.astype(dtype, copy=False)
 

@@ -33,8 +33,8 @@ class _Pool2d(Layer):
 
     def _make_windows(self, shape: tuple, kernel_size, stride, padding, ceil_mode: bool) -> tuple[Window, Window]:
         vertical, horizontal = (
-            Window(*sizes, side, side, ceil_mode)
-            for *sizes, side in zip(shape[2:], kernel_size, stride, padding, strict=True)
+            Window(size, kernel, step, side, side, ceil_mode)
+            for size, kernel, step, side in zip(shape[2:], kernel_size, stride, padding, strict=True)
         )
         if min(vertical.output, horizontal.output) < 1:
             raise ValueError(

@@ -83,8 +83,9 @@ def alexnet(
         initialize(net, seed, std=0.01, ones=BIASES_OF_ONE)
     else:
         initialize(net, seed)
-    for name in ("dropout6", "dropout7"):
-        net[name].seed = seed
+    for layer in net:
+        if isinstance(layer, Dropout):
+            layer.seed = seed
     return net
 
 
@@ -138,8 +139,9 @@ def alexnet_torchvision(
     ]
     net = Sequential([*features.layers.items(), *classifier])
     initialize(net, seed)
-    for name in ("dropout5", "dropout6"):
-        net[name].seed = seed
+    for layer in net:
+        if isinstance(layer, Dropout):
+            layer.seed = seed
     return net
 
 

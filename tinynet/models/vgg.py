@@ -61,6 +61,7 @@ def vgg(
     ]
     net = Sequential(layers)
     initialize(net, seed)
-    for name in ("dropout6", "dropout7"):
-        net[name].seed = seed
+    for layer in net:
+        if isinstance(layer, Dropout):
+            layer.seed = seed
     return net

@@ -5,6 +5,7 @@ The function is looked up in the OpenBLAS library that NumPy has loaded. Where N
 """
 
 import ctypes
+from collections.abc import Callable
 
 import numpy as np
 import threadpoolctl
@@ -12,7 +13,7 @@ import threadpoolctl
 _ROW_MAJOR, _AS_IS, _TRANSPOSED = 101, 111, 112  # cblas.h
 
 
-def _find_gemm() -> dict[str, object]:
+def _find_gemm() -> dict[str, Callable[..., None]]:
     """{dtype.char: cblas_sgemm or cblas_dgemm}, or nothing where no OpenBLAS has them."""
     for library in threadpoolctl.ThreadpoolController().select(internal_api="openblas").lib_controllers:
         for prefix in ("scipy_", ""):  # NumPy's wheels, and everyone else's

@@ -10,13 +10,14 @@ it to be faster, `shifted.suits` says so and operations/shifted.py does the work
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 
 from tinynet import execution
-from tinynet.backend import on_gpu, xp
+from tinynet.backend import Array, on_gpu, xp
 from tinynet.execution import cut, run, run_shares, scratch, shares, tiles
 from tinynet.operations import kernels, shifted
 from tinynet.operations.window import Geometry, along
@@ -182,8 +183,8 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
     dweight = dweight.reshape(groups, -1, dweight[0].size)  # (G, K/G, C/G*kh*kw)
     dy = dy.reshape(groups, dweight.shape[1], -1)  # (G, K/G, H'*W'*N)
 
-    def sum_share(share: list[tuple[int, Segment]]) -> dict:
-        sums = {}
+    def sum_share(share: Sequence[tuple[int, Segment]]) -> dict[int, Array]:
+        sums: dict[int, Array] = {}
         for group, segment in share:
             columns = _im2col(phases[group], segment)
             if group not in sums:

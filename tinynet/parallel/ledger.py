@@ -38,7 +38,11 @@ class Ledger:
     def crossings(self) -> list[Crossing]:
         """In the order in which they happened, the same on every device; those that all devices came to."""
         rows = zip(*self._columns, strict=False)  # an error may have stopped one device before the others
-        return [Crossing(*row[0][:3], tuple(received for *_, received in row)) for row in rows]
+        crossings = []
+        for row in rows:
+            layer, direction, operation, _ = row[0]
+            crossings.append(Crossing(layer, direction, operation, tuple(received for *_, received in row)))
+        return crossings
 
     @property
     def total(self) -> int:

@@ -74,10 +74,10 @@ def _tower(net: Sequential, communicator: Communicator, axes: dict, outputs: dic
         part = _fresh(layer)
         if kind in ("rows", "groups", "columns"):
             _cut_parameters(layer, part, kind, communicator, axes)
-        elif isinstance(layer, Dropout) and split:
+        elif isinstance(part, Dropout) and split:
             part.part = (communicator.rank, communicator.size)
-        elif isinstance(layer, LocalResponseNorm) and split and kind == "any":
-            part.groups = layer.groups // communicator.size if not layer.within_channel else 1
+        elif isinstance(part, LocalResponseNorm) and split and kind == "any":
+            part.groups = part.groups // communicator.size if not part.within_channel else 1
         tower.append((name, part))
         if kind == "columns":
             tower.append((f"reduce_{name}", AllReduce(communicator, layer.name)))
@@ -106,12 +106,12 @@ def _ends(net: Sequential, layer: Layer) -> list[str]:
     names = [layer.name]
     while "." in names[-1]:
         outer = names[-1].rpartition(".")[0]
-        inner = net
+        inner: Layer = net
         for part in outer.removeprefix(f"{net.name}.").split("."):
-            inner = inner[part] if isinstance(inner, Sequential) and part in inner.layers else None
-            if inner is None:
+            if not isinstance(inner, Sequential) or part not in inner.layers:
                 return names
-        if list(inner)[-1].name != names[-1]:
+            inner = inner[part]
+        if not isinstance(inner, Sequential) or list(inner)[-1].name != names[-1]:
             return names
         names.append(outer)
     return names
@@ -196,14 +196,14 @@ def _cut_parameters(layer: Layer, part: Layer, kind: str, communicator: Communic
     them holds the bias.
     """
     rank, size = communicator.rank, communicator.size
-    if kind == "columns":
-        part.in_features = _share(layer, "input features", layer.in_features, size)
-    elif isinstance(layer, Linear):
-        part.out_features = _share(layer, "output features", layer.out_features, size)
-    elif isinstance(layer, Conv2d):
-        part.out_channels = _share(layer, "output channels", layer.out_channels, size)
+    if isinstance(part, Linear) and kind == "columns":
+        part.in_features = _share(layer, "input features", part.in_features, size)
+    elif isinstance(part, Linear):
+        part.out_features = _share(layer, "output features", part.out_features, size)
+    elif isinstance(part, Conv2d):
+        part.out_channels = _share(layer, "output channels", part.out_channels, size)
         if kind == "groups":
-            part.in_channels, part.groups = layer.in_channels // size, layer.groups // size
+            part.in_channels, part.groups = part.in_channels // size, part.groups // size
     for key, whole in layer.params.items():
         parameter = to_host(whole)
         axis = (1 if key == "weight" else None) if kind == "columns" else 0

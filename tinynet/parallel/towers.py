@@ -1,20 +1,19 @@
 """A network on several devices: its towers, run side by side, and its parameters as a whole."""
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 
 import numpy as np
 
 from tinynet.backend import PerDevice, device_of, here, on_device, on_gpu, record_event, wait_for_event, xp
 from tinynet.layers.layer import Layer, Shape
-from tinynet.network import Sequential, known
+from tinynet.network import Container, Sequential, known
 from tinynet.parallel.devices import Devices
 from tinynet.parallel.exchange import ExchangeLayer
 from tinynet.parallel.ledger import Ledger
 from tinynet.threads import Turn
 
 
-class Towers(Layer):
+class Towers(Container):
     """What `partition` returns: a layer like the network that it was made from, run by one thread per device.
 
     towers: the devices' parts, ordinary Sequentials. ledger: what crossed in the last step. Parameters are split over
@@ -34,14 +33,10 @@ class Towers(Layer):
         ledger: Ledger,
         devices: Devices,
     ):
-        # Layer.__init__ is not called: the towers have the memory, the parameters and the gradients
         self.name = ""
-        self.towers, self.ledger = towers, ledger
+        self.towers, self.ledger, self.devices = towers, ledger, len(towers)
         self._axes, self._outputs, self._devices = dict(axes), dict(outputs), devices
         self._turn = Turn()
-
-    def __getstate__(self) -> dict:
-        return self.__dict__  # the towers' layers leave out what is only for themselves
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__ |= state
@@ -53,10 +48,6 @@ class Towers(Layer):
             layer.params[key], layer.grads[key] = here(layer.params[key]), here(layer.grads[key])
 
     # ---- one program per device ----
-
-    @property
-    def devices(self) -> int:
-        return len(self.towers)
 
     def on_devices(self, task: Callable[[int], object]) -> list:
         return self._devices.run(task)
@@ -117,14 +108,6 @@ class Towers(Layer):
         return [
             (f"tower{rank}.{name}", layer, key) for rank in ranks for name, layer, key in self.towers[rank].parameters()
         ]
-
-    @property
-    def params(self) -> Mapping:
-        return MappingProxyType({name: layer.params[key] for name, layer, key in self.parameters()})
-
-    @property
-    def grads(self) -> Mapping:
-        return MappingProxyType({name: layer.grads[key] for name, layer, key in self.parameters()})
 
     @property
     def needs_dx(self) -> bool:

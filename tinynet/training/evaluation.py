@@ -4,7 +4,7 @@ How images are cut into views is the loader's business; errors are counted in me
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +77,7 @@ def evaluate_networks(
     ValueError without networks; DataError when a network's classes are not the split's, or no image can be read.
     """
     sums, state = _Sums(split), EpochState()
-    names = None
+    names: Sequence[str] = ()
     for trained in networks:
         trained.for_classes(split.classes)
         size, crop = trained.settings["resize"], trained.settings["crop"]
@@ -90,7 +90,7 @@ def evaluate_networks(
     return _evaluation(sums, names)
 
 
-def _evaluation(sums: "_Sums", names: list[str]) -> Evaluation:
+def _evaluation(sums: "_Sums", names: Sequence[str]) -> Evaluation:
     predictions, split = sums.mean(), sums.split
     probabilities, labels = predictions.probabilities, predictions.labels
     if not len(labels):

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 
 class Stopped(Exception):
@@ -25,7 +26,7 @@ class StopSignals:
 
     def __init__(self):
         self.received: signal.Signals | None = None
-        self._before: dict[signal.Signals, object] = {}
+        self._before: dict[signal.Signals, Any] = {}
 
     def check(self) -> None:
         """Stopped, if a signal has come."""

@@ -3,6 +3,7 @@
 import sys
 import time
 import warnings
+from importlib import import_module
 
 import tqdm
 
@@ -27,11 +28,11 @@ def _bar(title: str, total: int) -> tqdm.tqdm | None:
     """A bar whose description stands behind it, where the end of a line that is too long is cut; None where no bar
     could be drawn again and again.
     """
-    kind = tqdm.tqdm
+    kind: type[tqdm.tqdm] = tqdm.tqdm
     if _in_notebook():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that ipywidgets is missing: the bar is one of characters then
-            from tqdm.auto import tqdm as kind
+            kind = import_module("tqdm.auto").tqdm
     elif sys.stderr is None or not sys.stderr.isatty():
         return None
     bar = "{bar:10}" if kind.display is tqdm.tqdm.display else "{bar}"  # which a notebook's display replaces
@@ -51,7 +52,8 @@ class Counter:
     """A bar for a count of things, as the callback counter(done, total); where there is none, lines."""
 
     def __init__(self, title: str):
-        self._title, self._bar, self._counting = title, None, False
+        self._title, self._counting = title, False
+        self._bar: tqdm.tqdm | None = None
 
     def __call__(self, done: int, total: int) -> None:
         now = time.perf_counter()

@@ -153,7 +153,7 @@ class Loader:
         """Decode and cut the images at these positions of the batch, each into its own place; why, by position, where
         one cannot be read.
         """
-        failures = {}
+        failures: dict[int, str] = {}
         for position in positions:
             index = int(batch.indices[position])
             try:
@@ -164,7 +164,8 @@ class Loader:
             if self.views == "random":
                 generator = stream(self.seed, "augment", epoch, index)
                 views = random_crop(image, self.crop, generator)[None]
-                if self.colour:
+                if batch.shifts is not None:
+                    assert self.statistics is not None  # as __init__ has seen to
                     batch.shifts[position] = colour_shift(self.statistics, generator, self.colour)
             else:
                 views = crops(image, self.crop, self.views)

@@ -49,7 +49,8 @@ def measure(
 
 def _measure_chunk(split: Split, indices: np.ndarray, size: int) -> tuple[Sums, dict[int, str]]:
     """The sums over some images, and why each of those that are missing in them cannot be read."""
-    sums, failures = Sums.zero(size), {}
+    sums = Sums.zero(size)
+    failures: dict[int, str] = {}
     for index in indices.tolist():
         try:
             sums.add(split.load(index, size))

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -116,7 +116,8 @@ class ChunkSums:
             arrays, metadata = read_arrays(path)
             found = {Chunk(*chunk) for chunk in parse_json(metadata["chunks"])}
             whole = metadata["digest"] == _digest(arrays, metadata["chunks"])
-            sums = Sums(**arrays | {"images": int(arrays["images"][0])})
+            values: dict[str, Any] = arrays | {"images": int(arrays["images"][0])}
+            sums = Sums(**values)
         except (CheckpointError, DataError, OSError, ValueError, KeyError, TypeError, IndexError):
             return  # there is none yet, or it is damaged: the sums are computed again
         if whole and found <= set(chunks):

@@ -91,7 +91,9 @@ def _begin(*arguments) -> None:
 
 
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # a worker has one
+    parent.join()
     os._exit(1)
 
 
@@ -126,14 +128,14 @@ class _Worker:
         for row, (image, checksum) in enumerate(zip(pixels, known, strict=True)):
             if self._stop.is_set():
                 raise CancelledError
-            if checksum is None or zlib.crc32(image) != checksum:
+            if checksum is None or zlib.crc32(image.data) != checksum:
                 checksum = self._decode(chunk.split, chunk.first + row, image, bad)
                 decoded = True
             checksums.append(checksum)
         if decoded:
             with open(path, "r+b") as file:  # not mapped: a full disk would end the process without a word
                 file.seek(offset)
-                file.write(pixels)
+                file.write(pixels.data)
                 file.flush()
                 os.fsync(file.fileno())
         return Result(chunk, checksums, bad, self._sums(chunk, pixels, checksums))
@@ -147,7 +149,7 @@ class _Worker:
             image[:] = 0
             bad[index] = str(error)
             return None
-        return zlib.crc32(image)
+        return zlib.crc32(image.data)
 
     def _sums(self, chunk: Chunk, pixels: np.ndarray, checksums: Checksums) -> Sums | None:
         if chunk.split != "train":

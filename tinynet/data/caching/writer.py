@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -216,23 +217,29 @@ class _Writer:
         """Writes what is small, and last of all the manifest, by a rename: from then on the cache is whole."""
         for name in CHECKED:
             (self._out / name).unlink(missing_ok=True)  # a link there would lead elsewhere
-        for name, split in self._splits.items():
-            names = arrays_of_names(PackedNames(split.name(index) for index in range(len(split))))
-            np.savez(self._out / f"{name}.npz", labels=split.labels, checksums=checksums[name], **names)
+        for name, images in self._splits.items():
+            names = arrays_of_names(PackedNames(images.name(index) for index in range(len(images))))
+            arrays = {"labels": images.labels, "checksums": checksums[name], **names}
+            _save_arrays(self._out / f"{name}.npz", arrays)
         with open(self._out / BAD, "w", encoding="utf-8") as file:
             for split, bad in self._bad.items():
                 for index, reason in sorted(bad.reasons.items()):
                     record = {"split": split, "index": index, "name": self._splits[split].name(index), "reason": reason}
                     file.write(json.dumps(record) + "\n")
-        np.savez(self._out / STATISTICS, **sums.statistics().to_arrays())
-        bad = {split: len(bad.reasons) for split, bad in self._bad.items()}
+        _save_arrays(self._out / STATISTICS, sums.statistics().to_arrays())
+        counts = {split: len(bad.reasons) for split, bad in self._bad.items()}
         digests = {name: digest_of(self._out / name) for name in CHECKED}
-        manifest = replace(self._manifest, bad=bad, digests=digests)
+        manifest = replace(self._manifest, bad=counts, digests=digests)
         for name in (*CHECKED, "."):
             sync(self._out / name)
         write_text(self._out / MANIFEST, manifest.to_json() + "\n")
         sync(self._out)
         _remove_leftovers(self._out)
+
+
+def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Any: among np.savez's keywords is an option, which no array of ours is named like."""
+    np.savez(path, **arrays)
 
 
 def _remove_leftovers(out: Path) -> None:

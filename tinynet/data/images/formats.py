@@ -9,12 +9,12 @@ import re
 import zlib
 from collections.abc import Iterator
 
-from PIL import Image
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 JPEG_SIGNATURE, PNG_SIGNATURE = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-PLUGINS: dict[bytes, type[Image.Image]] = {JPEG_SIGNATURE: JpegImageFile, PNG_SIGNATURE: PngImageFile}
+PLUGINS: dict[bytes, type[ImageFile]] = {JPEG_SIGNATURE: JpegImageFile, PNG_SIGNATURE: PngImageFile}
 
 # JPEG (ITU-T T.81, table B.1). Of the application segments, 0 (JFIF) and 14 (Adobe) say which colours are stored.
 END_OF_IMAGE, START_OF_SCAN = 0xD9, 0xDA
@@ -35,7 +35,7 @@ MAX_SCANS = 100  # of a JPEG
 MAX_SCANNED = 2**31  # pixels in all of its scans: 24 scans of the largest picture
 
 
-def plugin(data: bytes) -> type[Image.Image] | None:
+def plugin(data: bytes) -> type[ImageFile] | None:
     """Pillow's class for the format that the content begins like; None: neither JPEG nor PNG."""
     return next((found for signature, found in PLUGINS.items() if data.startswith(signature)), None)
 
@@ -50,8 +50,10 @@ def without_metadata(data: bytes) -> bytes:
 
 def _without_segments(data: bytes) -> bytes:
     """A JPEG without the metadata segments before its first scan; what follows that is only looked at."""
-    view, kept, header = memoryview(data), [data[:2]], 0
-    frame = pixels = components = scans = 0
+    view, header = memoryview(data), 0
+    kept: list[bytes | memoryview] = [data[:2]]
+    frame = pixels = scans = 0
+    components: bytes | None = None
     for marker, start, end in _segments(data):
         if marker in START_OF_FRAME:
             if frame:

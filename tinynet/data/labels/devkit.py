@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def _inflated(content: bytes | memoryview, most: int, window: int = zlib.MAX_WBI
     return unpacked
 
 
-def _synsets(mat: bytes) -> Iterator[dict[str, object]]:
+def _synsets(mat: bytes) -> Iterator[dict[str, Any]]:
     """The rows of the struct array of this name in a .mat: their fields' values."""
     order = {b"IM": "<", b"MI": ">"}[mat[MAT_HEADER - 2 : MAT_HEADER]]
     left = MOST_IN_FILE[META]
@@ -126,9 +127,9 @@ def _first(parts: Iterator[tuple[int, memoryview]], count: int) -> list[memoryvi
     return found
 
 
-def _rows(parts: Iterator[tuple[int, memoryview]], order: str) -> Iterator[dict[str, object]]:
-    length, names = _first(parts, 2)
-    (length,), names = struct.unpack_from(f"{order}i", length), bytes(names)
+def _rows(parts: Iterator[tuple[int, memoryview]], order: str) -> Iterator[dict[str, Any]]:
+    number, text = _first(parts, 2)
+    (length,), names = struct.unpack_from(f"{order}i", number), bytes(text)
     if not 0 < length <= len(names) <= MOST_FIELDS * length:
         raise ValueError(f"a struct's names, {length} bytes each, in {len(names)} bytes")
     fields = [names[i : i + length].split(b"\0")[0].decode() for i in range(0, len(names), length)]

@@ -59,8 +59,9 @@ def classes_of_integer_labels(
         classes = tuple(wnids[label] for label in range(len(used)))
         _refuse_unsorted(where, classes)
         return classes
-    if len(used) == 1000 and imagenet_wnids() and (not label_names or "tench" in label_names[0].lower()):
-        return imagenet_wnids()
+    own = imagenet_wnids() if len(used) == 1000 else None
+    if own and (not label_names or "tench" in label_names[0].lower()):
+        return own
     if label_names and len(label_names) == len(used) == len(set(label_names)):
         return label_names
     return tuple(f"{label:04d}" for label in range(len(used)))

@@ -86,10 +86,10 @@ def _from_text(file: Path, classes: tuple[str, ...], keys: Sequence[str]) -> Tol
         if len(fields) == 1:
             wrong.append(f"line {number}: expected an image's name and its label, found {line.strip()!r}")
         elif fields:
-            name, label = fields
+            name, text = fields
             # A class's own name comes first: folders may be called 1, 2, 10, and lie in another order than numbers.
-            number_told = None if label in own_names else integer_label(label)
-            label = label if number_told is None else number_told
+            number_told = None if text in own_names else integer_label(text)
+            label = text if number_told is None else number_told
             if told.setdefault(_key(name), label) != label:
                 wrong.append(f"line {number}: {name} has the label {label}, and {told[_key(name)]} before")
     if set(keys).isdisjoint(told):  # a val.txt far above may be about something else, in another format

@@ -137,8 +137,9 @@ def _make(archives: Sequence[Path], sizes: np.ndarray, progress: ProgressCallbac
     packed = PackedNames(names())
     if progress:
         progress(total // MIB + 1, total // MIB + 1)
-    values = zip((which, offsets, lengths, labels), COLUMNS.values(), strict=True)
-    return ArchiveIndex(packed, *(np.array(column, dtype) for column, dtype in values), others=dict(others))
+    values = zip(COLUMNS.items(), (which, offsets, lengths, labels), strict=True)
+    columns = {name: np.array(column, dtype) for (name, dtype), column in values}
+    return ArchiveIndex(packed, **columns, others=dict(others))
 
 
 def _images(
@@ -159,8 +160,8 @@ def _images(
             if names_image(kind):
                 others[LINKS if member.issym() or member.islnk() else SPECIAL] += 1
         elif kind.endswith(".tar"):
-            for inner, *place in _images(file, f"{name}/{path}", offset, offset + member.size, others, level + 1):
-                yield f"{path}/{inner}", *place
+            inside = _images(file, f"{name}/{path}", offset, offset + member.size, others, level + 1)
+            yield from ((f"{path}/{inner}", start, size, label) for inner, start, size, label in inside)
         elif names_image(kind):
             images.append((path, offset, member.size))
         elif kind.endswith(".cls"):

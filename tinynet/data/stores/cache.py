@@ -82,10 +82,10 @@ class Manifest:
 
     def wrong(self, checked: bool) -> str | None:
         """A field that no cache has been written with; None: all may be right. checked: there was a checksum."""
-        texts = [*self.classes, *self.names] if _are(list, self.classes, self.names) else [None]
-        counts = [*self.images.values(), self.images_per_file] if _are(dict, self.images) else [None]
-        bad = self.bad if _are(dict, self.bad) else {}
-        digests = self.digests if _are(dict, self.digests) else {}
+        texts: list = [*self.classes, *self.names] if _are(list, self.classes, self.names) else [None]
+        counts: list = [*self.images.values(), self.images_per_file] if _are(dict, self.images) else [None]
+        bad = self.bad if isinstance(self.bad, dict) else {}
+        digests = self.digests if isinstance(self.digests, dict) else {}
         possible = {
             "source": _are(str, self.source, self.contents),
             "size": _are(int, self.size) and 1 <= self.size <= LARGEST,

@@ -56,7 +56,8 @@ class FolderSplit(ImageSplit):
             raise DataError(f"{folder}: looked for a folder per class, found {listing(folder)}")
         _refuse_half_sorted(folder, found, [entry.name for entry in inside])
         counts: list[int] = []
-        others, deeper = Counter(), Counter()
+        others: Counter[str] = Counter()
+        deeper: Counter[str] = Counter()
 
         def paths():
             for done, name in enumerate(found, start=1):
@@ -84,7 +85,8 @@ class FolderSplit(ImageSplit):
 
 def flat_folder_split(folder: Path, classes: tuple[str, ...], progress: ProgressCallback | None = None) -> ImageSplit:
     """The validation images of one folder without class folders; validation_labels finds their labels."""
-    files, others = entries(folder), Counter()
+    files = entries(folder)
+    others: Counter[str] = Counter()
     names = PackedNames(entry.name for entry in files if is_image(entry))
     _count_left_out(files, others, Counter())
     labels = validation_labels(str(folder), names, classes, folder_and_parents(folder))
@@ -139,7 +141,7 @@ def _count_left_out(files: Sequence[os.DirEntry], others: Counter, deeper: Count
 
 
 def _loose(inside: Sequence[os.DirEntry]) -> Counter:
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for entry in inside:
         if not is_folder(entry) and not is_class_archive(entry.name):
             _count(counts, entry.name)

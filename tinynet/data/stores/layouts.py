@@ -116,19 +116,19 @@ TEST = (class_folders, parquet_files, webdataset)  # a contest's, which has no l
 
 
 def _open(root: Path, progress: ProgressCallback | None) -> Dataset:
-    train, val = _find(root, TRAINING, TRAINING_NAMES), _find(root, VALIDATION, VALIDATION_NAMES)
+    open_train, open_val = _find(root, TRAINING, TRAINING_NAMES), _find(root, VALIDATION, VALIDATION_NAMES)
     notes = []
-    if val is None and (val := _find(root, TEST, TEST_NAMES)):
+    if open_val is None and (open_val := _find(root, TEST, TEST_NAMES)):
         notes.append(f"{root}: no validation images were found, so those of test/ are taken as the validation set")
-    if train is None or val is None:
-        raise DataError(*_not_found(root, train is None, val is None))
-    train = train(classes=None, progress=progress)
-    val = val(classes=train.classes, progress=progress)
+    if open_train is None or open_val is None:
+        raise DataError(*_not_found(root, open_train is None, open_val is None))
+    train = open_train(classes=None, progress=progress)
+    val = open_val(classes=train.classes, progress=progress)
     notes += [*train.notes, *val.notes]
     unseen = np.flatnonzero(np.bincount(val.labels, minlength=len(train.classes)) == 0)
     if len(unseen):
-        names = shortened([train.classes[label] for label in unseen.tolist()])
-        notes.append(f"{root}: {len(unseen)} of {len(train.classes)} classes have no validation image: {names}")
+        absent = shortened([train.classes[label] for label in unseen.tolist()])
+        notes.append(f"{root}: {len(unseen)} of {len(train.classes)} classes have no validation image: {absent}")
     names = class_names(train.classes, folder_and_parents(root))
     return Dataset(root, train, val, train.classes, names, notes=tuple(map(shown, notes)))
 

@@ -79,7 +79,9 @@ def parquet_split(
     Labels are 0 to N - 1; integer_labels finds what they stand for, or checks them against `classes`.
     """
     _refuse_missing(files)
-    labels, groups, label_names = [], [], None
+    labels: list[np.ndarray] = []
+    groups: list[tuple[int, int, int]] = []
+    label_names: tuple[str, ...] | None = None
 
     def names():
         nonlocal label_names
