@@ -8,7 +8,9 @@ import math
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from numpy.typing import DTypeLike
 
 from tinynet.backend import Array, on_gpu, xp
 from tinynet.threads import Workers, hold_blas
@@ -145,7 +147,7 @@ class Memory:
         self._arrays: dict[str, Array] = {}
         self._blocks: dict[str, Array] = {}
 
-    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """A C-contiguous array; what it holds is what its last user left there."""
         array = self._arrays.get(name)
         if array is None or array.shape != shape or array.dtype != dtype:
@@ -168,7 +170,7 @@ class Memory:
         return Memory, ()  # what is copied or pickled gets memory of its own when it first needs some
 
 
-def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+def scratch(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """An array of the calling thread alone, to be used inside one tile: the next request for `name` gets its memory."""
     if _thread.memory is None:
         _thread.memory = Memory()

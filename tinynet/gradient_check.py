@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tinynet.backend import device_of, on_device, to_device, xp
+from tinynet.backend import Array, device_of, on_device, to_device, xp
 from tinynet.layers import Layer
-from tinynet.losses import SoftmaxCrossEntropy
+from tinynet.losses import Loss, SoftmaxCrossEntropy
 from tinynet.network import Sequential, leaves
 from tinynet.random import stream
 
@@ -28,8 +28,8 @@ class GradientCheckError(RuntimeError):
 
 def check_layer(
     layer: Layer,
-    x,
-    dy=None,
+    x: Array,
+    dy: Array | None = None,
     *,
     step: float = 1e-5,
     relative: float = 1e-6,
@@ -89,10 +89,10 @@ def check_layer(
 
 def check_network(
     net: Sequential,
-    x,
-    labels,
+    x: Array,
+    labels: Array,
     *,
-    loss=None,
+    loss: Loss | None = None,
     step: float = 1e-5,
     relative: float = 1e-6,
     absolute: float = 1e-9,

@@ -4,11 +4,15 @@ import contextlib
 import math
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinynet.backend import to_device
 from tinynet.random import stream
+
+if TYPE_CHECKING:  # layers begin with these values
+    from tinynet.layers.layer import Layer
 
 _room: ContextVar[int | None] = ContextVar("room", default=None)  # numbers that may still be made, within `blank`
 
@@ -67,7 +71,7 @@ def zeros(shape: tuple[int, ...]) -> np.ndarray:
     return np.zeros(shape, np.float32) if values is None else values
 
 
-def initialize(net, seed: int = 0, std: float | None = None, ones: tuple[str, ...] = ()) -> None:
+def initialize(net: "Layer", seed: int = 0, std: float | None = None, ones: tuple[str, ...] = ()) -> None:
     """Draws every weight of `net` anew from stream(seed, "initialize", its full name) and sets the biases.
 
     std: the standard deviation of all weights; None for He's. ones: the names of the layers whose biases start at 1, as

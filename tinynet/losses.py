@@ -1,8 +1,18 @@
 """Losses: what turns the net's last output and the labels into one number, and into the first gradient."""
 
+from typing import Protocol
+
 import numpy as np
 
-from tinynet.backend import PerDevice, device_of, to_device, to_host, xp
+from tinynet.backend import Array, PerDevice, device_of, to_device, to_host, xp
+
+
+class Loss(Protocol):
+    """What training and the gradient check need of a loss."""
+
+    def forward(self, logits: Array, labels: Array) -> float: ...
+
+    def backward(self) -> Array: ...
 
 
 class SoftmaxCrossEntropy:
@@ -13,12 +23,12 @@ class SoftmaxCrossEntropy:
     """
 
     def __init__(self):
-        self._kept: list = []  # softmax(logits) - onehot(label), (classes, N), on each device that has the logits
+        self._kept: list[Array] = []  # softmax(logits) - onehot(label), (classes, N), on each device with the logits
 
     def __repr__(self) -> str:
         return "SoftmaxCrossEntropy()"
 
-    def forward(self, logits, labels) -> float:
+    def forward(self, logits: Array, labels: Array) -> float:
         """The mean loss. logits: (N, classes), float32 or float64; labels: (N,) whole numbers in 0..classes-1.
 
         ValueError for shapes or labels that do not fit, TypeError for labels that are not integers.
@@ -44,7 +54,7 @@ class SoftmaxCrossEntropy:
         self._kept = kept
         return float(losses[0])
 
-    def backward(self):
+    def backward(self) -> Array:
         """d loss / d logits = (softmax(logits) - onehot(label)) / N, (N, classes); on each device that had logits."""
         if not self._kept:
             raise RuntimeError("SoftmaxCrossEntropy: backward needs a forward(logits, labels) just before it")
@@ -55,7 +65,7 @@ class SoftmaxCrossEntropy:
         return gradients[0] if len(gradients) == 1 else PerDevice(gradients)
 
 
-def _forward(logits, labels):
+def _forward(logits: Array, labels: Array) -> tuple[Array, Array]:
     """(mean loss, softmax(logits) - onehot(label) as (classes, N)) on one device.
 
     With e_j = exp(logit_j - largest), and `rest` the sum of all e_j but the label's, the label's probability less 1 is
@@ -75,7 +85,7 @@ def _forward(logits, labels):
     return losses.mean(), difference
 
 
-def check_labels(labels, count: int, classes: int) -> np.ndarray:
+def check_labels(labels: Array, count: int, classes: int) -> np.ndarray:
     """`labels` on the host as int64 (count,), each in 0..classes-1; ValueError or TypeError says what is wrong."""
     labels = to_host(labels)
     if labels.dtype.kind not in "iu":

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import overload
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tinynet.backend import Array, to_host, xp
 from tinynet.execution import Memory
@@ -112,7 +113,7 @@ class Sequential(Container):
         for layer in self:
             layer.set_step(step)
 
-    def astype(self, dtype) -> "Sequential":
+    def astype(self, dtype: DTypeLike) -> "Sequential":
         for layer in self:
             layer.astype(dtype)
         return self
@@ -126,7 +127,7 @@ class Sequential(Container):
         return self.summary(input_shape).multiply_adds
 
     @single_threaded_blas
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         if not train:
             return xp.array(self.infer(x, self._memories), order="K")  # a copy, in the same memory order
         y = x
@@ -135,12 +136,12 @@ class Sequential(Container):
         return y
 
     @single_threaded_blas
-    def infer(self, x, memories: tuple[Memory, Memory]):
+    def infer(self, x: Array, memories: tuple[Memory, Memory]) -> Array:
         [(_, y)] = deque(self._outputs(x, memories), maxlen=1)  # the last
         return y
 
     @single_threaded_blas
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         dx = dy
         for layer in reversed(self.layers.values()):
             dx = layer.backward(_own(layer, dx, given=dy))
@@ -161,7 +162,7 @@ class Sequential(Container):
     # ---- looking inside ----
 
     @single_threaded_blas
-    def activations(self, x, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    def activations(self, x: Array, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """What the layers of these names (default: all) make of x, without training: copies on the host, (N, ...).
 
         Of an inner net "block", "block.fc1" is a layer and "block" its output. KeyError for a name that is not there.

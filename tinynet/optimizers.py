@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tinynet.backend import xp
+from tinynet.backend import Array, xp
+from tinynet.layers.layer import Layer
 from tinynet.operations.elementwise import sgd_update
 from tinynet.threads import Turn, one_at_a_time
 
@@ -26,7 +27,7 @@ class SGD:
 
     def __init__(
         self,
-        net,
+        net: Layer,
         lr: float,
         momentum: float = 0.9,
         weight_decay: float = 0.0005,
@@ -40,7 +41,7 @@ class SGD:
             )
         self.net, self.lr, self.momentum, self.weight_decay = net, lr, momentum, weight_decay
         self.lr_multipliers, self.decay_multipliers = dict(lr_multipliers or {}), dict(decay_multipliers or {})
-        self.velocity: dict = {}
+        self.velocity: dict[str, Array] = {}
         net.on_devices(self._start)
         known = {answer for _, layer, key in net.parameters() for answer in self._answers(layer, key)}
         for name in (*self.lr_multipliers, *self.decay_multipliers):
@@ -48,11 +49,11 @@ class SGD:
                 raise ValueError(f"SGD: no parameter answers to {name!r}: expected one of {', '.join(sorted(known))}")
 
     @staticmethod
-    def _answers(layer, key: str) -> tuple[str, str, str]:
+    def _answers(layer: Layer, key: str) -> tuple[str, str, str]:
         """What a parameter answers to in the multipliers, the most specific first."""
         return f"{layer.name}.{key}", layer.name, key
 
-    def _multiplier(self, multipliers: Mapping[str, float], layer, key: str) -> float:
+    def _multiplier(self, multipliers: Mapping[str, float], layer: Layer, key: str) -> float:
         if not multipliers:
             return 1.0
         return next((multipliers[name] for name in self._answers(layer, key) if name in multipliers), 1.0)

@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.arrays import CheckpointError, read_arrays, read_shapes, write_arrays
-from tinynet.backend import to_device, to_host
+from tinynet.backend import Array, to_device, to_host
 from tinynet.files import brief_text, shown
+from tinynet.layers.layer import Layer
 
 
-def save_weights(net, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+def save_weights(net: Layer, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
     """Writes the parameters of `net` to `path` as safetensors, under full names ("conv1.weight"), and some text."""
     write_arrays(path, whole_parameters(net), metadata)
 
 
-def load_weights(net, path: str | Path) -> None:
+def load_weights(net: Layer, path: str | Path) -> None:
     """Sets the parameters of `net` from a file that save_weights wrote, converting to the net's dtype.
 
     The file may hold float16, float32 or float64; bfloat16 and floats of 8 bits, which NumPy has not, are to be
@@ -32,13 +33,13 @@ def load_weights(net, path: str | Path) -> None:
     set_parameters(net, arrays, shown(path))
 
 
-def set_parameters(net, arrays: Mapping[str, np.ndarray], source: str) -> None:
+def set_parameters(net: Layer, arrays: Mapping[str, np.ndarray], source: str) -> None:
     """Sets the parameters of `net` from host arrays, all or none; `source` names them in a CheckpointError."""
     check_arrays(net, arrays, source)
     set_arrays(net, {name: layer.params[key] for name, layer, key in net.parameters()}, arrays)
 
 
-def check_shapes(net, shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
+def check_shapes(net: Layer, shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
     """CheckpointError unless there is the right shape for every parameter of `net`, and no other."""
     expected = {name: parameter.shape for name, parameter in whole_parameters(net).items()}
     problems = [f"{name} is missing" for name in expected if name not in shapes]
@@ -51,7 +52,7 @@ def check_shapes(net, shapes: Mapping[str, tuple[int, ...]], source: str) -> Non
     _refuse(problems, source)
 
 
-def check_arrays(net, arrays: Mapping[str, np.ndarray], source: str) -> None:
+def check_arrays(net: Layer, arrays: Mapping[str, np.ndarray], source: str) -> None:
     """CheckpointError unless `arrays` has the shapes of the parameters of `net`, and floating-point numbers that its
     dtype can hold.
     """
@@ -75,12 +76,12 @@ def _refuse(problems: list[str], source: str) -> None:
         raise CheckpointError(f"{source}: not this network's weights: {first}{more}")
 
 
-def whole_parameters(net) -> dict[str, np.ndarray]:
+def whole_parameters(net: Layer) -> dict[str, np.ndarray]:
     """The parameters of `net` on the host under their full names, joined where several devices hold parts of them."""
     return net.merge({name: to_host(layer.params[key]) for name, layer, key in net.parameters()})
 
 
-def set_arrays(net, targets: Mapping, whole: Mapping[str, np.ndarray]) -> None:
+def set_arrays(net: Layer, targets: Mapping[str, Array], whole: Mapping[str, np.ndarray]) -> None:
     """Fills `targets`, one array for each of the net's parameters by its name, from whole arrays on the host."""
     parts = net.split(whole)
 

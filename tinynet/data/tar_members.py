@@ -40,8 +40,9 @@ def _walked(window: "_Window") -> Iterator[tarfile.TarInfo]:
     checked here.
     """
     behind = window.start
-    # The type that is asked for can write and be closed, too: to read, tarfile does neither.
-    with tarfile.open(fileobj=window, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:  # type: ignore[call-overload]
+    with tarfile.open(  # type: ignore[call-overload]  # whose files can write and be closed: to read, it does neither
+        fileobj=window, mode="r:", encoding="utf-8", errors="surrogateescape"
+    ) as archive:
         while True:
             window.left = MOST_HEADERS
             member = archive.next()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinynet.backend import to_host
+from tinynet.backend import Array, to_host
 from tinynet.files import shown, written_whole
 
 DPI = 120
@@ -116,7 +116,7 @@ def _draw_curves(figure, history: Sequence[dict]) -> None:
         axis.legend(fontsize="small")
 
 
-def filters(weight, path: str | Path, towers: int = 1, columns: int = 16) -> None:
+def filters(weight: Array, path: str | Path, towers: int = 1, columns: int = 16) -> None:
     """The kernels of a first layer, weight (K, 3 or 1, kh, kw), as a PNG, tower under tower (figure 3 of the paper).
 
     Each kernel is scaled by its own largest absolute value: grey is zero, or not finite.

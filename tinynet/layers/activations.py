@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from tinynet.backend import Array
 from tinynet.layers.layer import Layer, Shape
 from tinynet.operations import elementwise
 
@@ -13,7 +14,7 @@ class _Activation(Layer):
     _gradient_of: Callable[..., None]  # f(x or y, dy, dx)
     _from_output = True
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None
         x = self._enter(x)
         y = self._array("y", x.shape, x.dtype)
@@ -22,7 +23,7 @@ class _Activation(Layer):
             self._cache = (y if self._from_output else x,)
         return self._leave(y)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         (kept,) = self._kept()
         dy = self._enter_gradient(dy, kept.shape, kept.dtype)
         if not self.needs_dx:
@@ -50,7 +51,7 @@ class ReLU(_Activation):
         super().__init__()
         self.inplace = inplace
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         if not self.inplace:
             return super().forward(x, train)
         y = self._enter(x)
@@ -58,7 +59,7 @@ class ReLU(_Activation):
         self._cache = (y,) if train else None
         return self._leave(y)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         if not self.inplace:
             return super().backward(dy)
         (y,) = self._kept()
@@ -97,6 +98,6 @@ class Softmax(_Activation):
             raise self._shape_error("(N, classes, ...)", shape)
         return tuple(shape[1:])
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self._output_shape(self._check(x))
         return super().forward(x, train)

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from tinynet.backend import to_device
+from tinynet.backend import Array, to_device
 from tinynet.initializers import he_uniform, zeros
 from tinynet.layers.layer import Layer, Shape, pair, whole
 from tinynet.operations.convolution import (
@@ -108,7 +108,7 @@ class Conv2d(Layer):
         _, height, width = self.output_shape(input_shape)
         return math.prod(self._shapes["weight"]) * height * width
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None
         geometry = self._geometry(self._check(x))
         x = self._enter(x)  # (C, H, W, N)
@@ -119,7 +119,7 @@ class Conv2d(Layer):
             self._cache = x, geometry, shape
         return self._leave(y)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         """With columns X of the input's windows, y = W X + b: dW = dy X^T, db = sum(dy), and dX = W^T dy, each window's
         part added back to the pixels it was copied from."""
         x, geometry, shape = self._kept()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinynet.backend import to_device
+from tinynet.backend import Array, to_device
 from tinynet.layers.layer import Layer
 from tinynet.operations import elementwise
 from tinynet.random import stream
@@ -35,7 +35,7 @@ class Dropout(Layer):
     def _train_scale(self) -> float:
         return 1 / (1 - self.p) if self.scale == "train" else 1.0
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None
         x = self._enter(x)
         if not train and self.scale == "train":
@@ -53,7 +53,7 @@ class Dropout(Layer):
             elementwise.scaled(x, 1 - self.p, y)
         return self._leave(y)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         """y is mask * x, scaled: dx is mask * dy, scaled alike."""
         mask, dtype = self._kept()
         dy = self._enter_gradient(dy, mask.shape, dtype)

@@ -7,6 +7,7 @@ its input through `_enter`, computes on batch-last arrays with operations/, and 
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tinynet.backend import Array, device_of, xp
 from tinynet.backend import name as backend_name
@@ -91,15 +92,15 @@ class Layer:
         """Multiply-adds of one image's forward pass; 0 for layers that make no products."""
         return 0
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         """The output for x. With `train`, what `backward` needs is kept; without, it is dropped."""
         raise NotImplementedError(f"{self.name}: {type(self).__name__} has no forward")
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         """Assigns `grads` and returns dx, the gradient of the input, for dy, the gradient of the last output."""
         raise NotImplementedError(f"{self.name}: {type(self).__name__} has no backward")
 
-    def add_parameter(self, key: str, value) -> None:
+    def add_parameter(self, key: str, value: Array) -> None:
         """Adds a parameter, "weight" or any other key, for a layer's __init__: an array of float32 or float64.
 
         It is in `params` from then on, with a gradient of zeros in `grads`: optimizers, files and the gradient check
@@ -151,7 +152,7 @@ class Layer:
         """Makes the layer part of a net that one thread at a time uses; a container passes it on."""
         self._turn = turn
 
-    def astype(self, dtype) -> "Layer":
+    def astype(self, dtype: DTypeLike) -> "Layer":
         """Converts the parameters to float32 or float64, in place; returns the layer."""
         dtype = self._check_dtype(xp.dtype(dtype), "parameters")
         for arrays in (self.params, self.grads):
@@ -161,7 +162,7 @@ class Layer:
         return self
 
     @one_at_a_time
-    def infer(self, x, memories: tuple[Memory, Memory]):
+    def infer(self, x: Array, memories: tuple[Memory, Memory]) -> Array:
         """forward(x) as one of a chain: the output lies in that of the two memories which x is not in.
 
         So a chain needs no more than two layers' memory at a time. A layer that has trained uses what it has.
@@ -194,7 +195,7 @@ class Layer:
         self._check_dtype(x.dtype, what)
         return x.shape
 
-    def _enter(self, x, name: str = "x"):
+    def _enter(self, x: Array, name: str = "x") -> Array:
         """x (N, ...) as a C-contiguous batch-last array (..., N): a view where it lies so, else one copy."""
         self._check(x, "input" if name == "x" else "gradient")
         memory = x.transpose(*range(1, x.ndim), 0)  # (N, ...) -> (..., N)
@@ -204,7 +205,7 @@ class Layer:
         elementwise.copy(memory, batch_last)
         return batch_last
 
-    def _enter_gradient(self, dy, y, dtype):
+    def _enter_gradient(self, dy: Array, y: Shape, dtype: DTypeLike) -> Array:
         """dy as a batch-last array, after checking it against the last output: its batch-last shape `y`, and dtype."""
         expected = (y[-1], *y[:-1])
         if self._check(dy, "gradient") != expected:
@@ -214,7 +215,7 @@ class Layer:
         return self._enter(dy, "dy")
 
     @staticmethod
-    def _leave(memory):
+    def _leave(memory: Array) -> Array:
         """A batch-last array (..., N) as users see it, (N, ...): a view."""
         return memory.transpose(memory.ndim - 1, *range(memory.ndim - 1))
 
@@ -224,10 +225,10 @@ class Layer:
             self._plan = settings, make(*settings)
         return self._plan[1]
 
-    def _array(self, name: str, shape: Shape, dtype):
+    def _array(self, name: str, shape: Shape, dtype: DTypeLike) -> Array:
         return self._memory.array(name, tuple(shape), dtype)
 
-    def parameter(self, key: str, dtype):
+    def parameter(self, key: str, dtype: DTypeLike) -> Array:
         """params[key] for a computation in `dtype`, cast where it is kept in another; None where there is none.
 
         What a user has put into `params` is checked: ValueError for another shape, TypeError for another kind.
@@ -251,7 +252,7 @@ class Layer:
         if parameter.shape != shape:
             raise self._shape_error(f"({', '.join(map(str, shape))})", parameter.shape, key)
 
-    def _gradient(self, key: str, dtype):
+    def _gradient(self, key: str, dtype: DTypeLike) -> Array:
         """The array that receives a parameter's gradient: the last step's, unless its shape or dtype has changed."""
         shape, gradient = self._shapes[key], self.grads[key]
         if gradient.shape != shape or gradient.dtype != dtype:

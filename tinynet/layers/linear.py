@@ -2,7 +2,7 @@
 
 import math
 
-from tinynet.backend import to_device
+from tinynet.backend import Array, to_device
 from tinynet.initializers import he_uniform, zeros
 from tinynet.layers.layer import Layer, Shape, whole
 from tinynet.operations.convolution import bias_gradient
@@ -36,7 +36,7 @@ class Linear(Layer):
     def multiply_adds(self, input_shape: Shape) -> int:
         return self.in_features * self.out_features
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None
         self._output_shape(self._check(x))
         x = self._enter(x)  # (in, N)
@@ -46,7 +46,7 @@ class Linear(Layer):
             self._cache = (x,)
         return self._leave(y)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         """With y = W x + b for every image (column): dW = dy x^T, db = sum of dy over the batch, dx = W^T dy."""
         (x,) = self._kept()
         dy = self._enter_gradient(dy, (self.out_features, x.shape[1]), x.dtype)
@@ -71,7 +71,7 @@ class Flatten(Layer):
             raise self._shape_error("(N, ...)", shape)
         return (math.prod(shape[1:]),)
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None
         self._output_shape(self._check(x))
         x = self._enter(x)  # (C, H, W, N)
@@ -79,7 +79,7 @@ class Flatten(Layer):
             self._cache = x.shape, x.dtype
         return self._leave(x.reshape(-1, x.shape[-1]))  # (C*H*W, N)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         shape, dtype = self._kept()
         dy = self._enter_gradient(dy, (math.prod(shape[:-1]), shape[-1]), dtype)
         return self._leave(dy.reshape(shape)) if self.needs_dx else None  # (C*H*W, N) -> (C, H, W, N)

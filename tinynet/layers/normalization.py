@@ -1,5 +1,6 @@
 """LocalResponseNorm, the paper's normalisation and its variants. Its arithmetic is operations/normalization.py."""
 
+from tinynet.backend import Array
 from tinynet.layers.layer import Layer, Shape, whole
 from tinynet.operations.normalization import lrn_backward, lrn_forward
 
@@ -45,7 +46,7 @@ class LocalResponseNorm(Layer):
             raise ValueError(f"{self.name}: {self.groups} groups must divide the channels, got {shape[1]} channels")
         return tuple(shape[1:])
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None
         self._output_shape(self._check(x))
         x = self._enter(x)  # (C, H, W, N)
@@ -55,7 +56,7 @@ class LocalResponseNorm(Layer):
             self._cache = (x,)
         return self._leave(y)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         """dx_j = dy_j / s_j^beta - 2 alpha beta x_j * sum of dy_i y_i / s_i over the windows that hold j, with
         s = k + alpha * sum x^2; the derivation stands at operations.normalization.lrn_backward."""
         (x,) = self._kept()

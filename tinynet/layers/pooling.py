@@ -1,5 +1,6 @@
 """MaxPool2d and AvgPool2d. Their arithmetic is operations/pooling.py."""
 
+from tinynet.backend import Array
 from tinynet.layers.layer import Layer, Shape, pair
 from tinynet.operations import pooling
 from tinynet.operations.window import Window
@@ -64,7 +65,7 @@ class MaxPool2d(_Pool2d):
     Padding never wins. Where several x are equal, the first in row order takes the gradient.
     """
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None
         vertical, horizontal = self._windows(self._check(x))
         x = self._enter(x)  # (C, H, W, N)
@@ -74,7 +75,7 @@ class MaxPool2d(_Pool2d):
             self._cache = x, y, vertical, horizontal
         return self._leave(y)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         """y depends on one x of each window, with slope 1: dx is the sum of the dy of the windows that x won."""
         x, y, vertical, horizontal = self._kept()
         dy = self._enter_gradient(dy, y.shape, x.dtype)
@@ -103,7 +104,7 @@ class AvgPool2d(_Pool2d):
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.count_include_pad = count_include_pad
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None
         vertical, horizontal = self._windows(self._check(x))
         x = self._enter(x)  # (C, H, W, N)
@@ -113,7 +114,7 @@ class AvgPool2d(_Pool2d):
             self._cache = x.shape, x.dtype, vertical, horizontal
         return self._leave(y)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         """y is 1 / count times a sum: every x receives dy / count from each window that holds it."""
         shape, dtype, vertical, horizontal = self._kept()
         dy = self._enter_gradient(dy, (shape[0], vertical.output, horizontal.output, shape[3]), dtype)

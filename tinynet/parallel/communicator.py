@@ -6,7 +6,7 @@ C-contiguous and batch-last; sums are taken in the order of the devices, so that
 
 from abc import ABC, abstractmethod
 
-from tinynet.backend import here, record_event, wait_for_event, xp
+from tinynet.backend import Array, here, record_event, wait_for_event, xp
 from tinynet.parallel.devices import Meeting
 from tinynet.parallel.ledger import Ledger
 
@@ -20,22 +20,22 @@ class Communicator(ABC):
     def __init__(self, rank: int, size: int, ledger: Ledger):
         self.rank, self.size, self.ledger = rank, size, ledger
 
-    def all_gather(self, block, out, layer: str = "", direction: str = "forward") -> None:
+    def all_gather(self, block: Array, out: Array, layer: str = "", direction: str = "forward") -> None:
         """out (size * A, ...) = the blocks (A, ...) of all devices, in their order."""
         self._all_gather(block, out)
         self._note(layer, direction, "all_gather", (self.size - 1) * block.nbytes)
 
-    def reduce_scatter(self, whole, out, layer: str = "", direction: str = "forward") -> None:
+    def reduce_scatter(self, whole: Array, out: Array, layer: str = "", direction: str = "forward") -> None:
         """out (A, ...) = this device's block of the sum of all devices' `whole` (size * A, ...)."""
         self._reduce_scatter(whole, out)
         self._note(layer, direction, "reduce_scatter", (self.size - 1) * out.nbytes)
 
-    def all_reduce(self, x, out, layer: str = "", direction: str = "forward") -> None:
+    def all_reduce(self, x: Array, out: Array, layer: str = "", direction: str = "forward") -> None:
         """out = the sum of all devices' x; `out` must not be x."""
         self._all_reduce(x, out)
         self._note(layer, direction, "all_reduce", (self.size - 1) * x.nbytes)
 
-    def broadcast(self, x, root: int = 0, layer: str = "", direction: str = "forward") -> None:
+    def broadcast(self, x: Array, root: int = 0, layer: str = "", direction: str = "forward") -> None:
         """x of every device becomes that of device `root`."""
         self._broadcast(x, root)
         self._note(layer, direction, "broadcast", x.nbytes if self.rank != root else 0)

@@ -5,6 +5,7 @@ In batch-last memory a device's channels or neurons are one contiguous block.
 
 import math
 
+from tinynet.backend import Array
 from tinynet.layers.layer import Layer, Shape
 from tinynet.parallel.communicator import Communicator
 
@@ -42,7 +43,7 @@ class AllGather(ExchangeLayer):
     def received_bytes(self, output_shape: Shape) -> int:
         return 4 * math.prod(output_shape) * (self.communicator.size - 1) // self.communicator.size
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None
         x = self._enter(x)  # (C / devices, ..., N)
         y = self._array("y", (x.shape[0] * self.communicator.size, *x.shape[1:]), x.dtype)
@@ -51,7 +52,7 @@ class AllGather(ExchangeLayer):
             self._cache = x.shape, y.shape, x.dtype
         return self._leave(y)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         shape, whole, dtype = self._kept()
         dy = self._enter_gradient(dy, whole, dtype)
         if not self.needs_dx:
@@ -72,7 +73,7 @@ class AllReduce(ExchangeLayer):
     def received_bytes(self, output_shape: Shape) -> int:
         return 4 * math.prod(output_shape) * (self.communicator.size - 1)
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None
         x = self._enter(x)
         y = self._array("y", x.shape, x.dtype)
@@ -81,7 +82,7 @@ class AllReduce(ExchangeLayer):
             self._cache = y.shape, y.dtype
         return self._leave(y)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         dx = self._enter_gradient(dy, *self._kept())
         return self._leave(dx) if self.needs_dx else None
 
@@ -98,7 +99,7 @@ class TakeBlock(ExchangeLayer):
         count = channels // self.communicator.size
         return slice(self.communicator.rank * count, (self.communicator.rank + 1) * count)
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None
         self._output_shape(self._check(x))
         x = self._enter(x)  # (C, ..., N)
@@ -106,7 +107,7 @@ class TakeBlock(ExchangeLayer):
             self._cache = x.shape, x.dtype
         return self._leave(x[self._block(x.shape[0])])
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         """Zero for the other devices' channels, whose gradients those devices have."""
         shape, dtype = self._kept()
         block = self._block(shape[0])

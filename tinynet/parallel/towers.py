@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from tinynet.backend import PerDevice, device_of, here, on_device, on_gpu, record_event, wait_for_event, xp
+from tinynet.backend import Array, PerDevice, device_of, here, on_device, on_gpu, record_event, wait_for_event, xp
 from tinynet.layers.layer import Layer, Shape
 from tinynet.network import Container, Sequential, known
 from tinynet.parallel.devices import Devices
@@ -52,14 +53,14 @@ class Towers(Container):
     def on_devices(self, task: Callable[[int], object]) -> list:
         return self._devices.run(task)
 
-    def forward(self, x, train: bool = False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         """The output, which every device has in full. x: an array, or what each GPU has already as a PerDevice."""
         self.ledger.clear()
         x = self._everywhere(x, "input", "forward")
         outputs = self.on_devices(lambda rank: self.towers[rank].forward(on_device(x, rank), train))
         return PerDevice(outputs) if on_gpu and self.devices > 1 else outputs[0]
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array | None:
         """Every device knows all of dy, and what it finds of dx is its own kernels' part: dx is the sum."""
         dy = self._everywhere(dy, "output", "backward")
         results = self.on_devices(lambda rank: (self.towers[rank].backward(on_device(dy, rank)), record_event()))
@@ -73,7 +74,7 @@ class Towers(Container):
                 dx += here(part)
         return self._leave(dx)
 
-    def activations(self, x, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    def activations(self, x: Array, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """As Sequential's, under the names of the network on one device: whole, joined of the towers' parts."""
         wanted = [names] if isinstance(names, str) else list(self._outputs if names is None else names)
         inside = [self._outputs[known(name, self._outputs)][0] for name in wanted]
@@ -131,7 +132,7 @@ class Towers(Container):
         for tower in self.towers:
             tower.set_step(step)
 
-    def astype(self, dtype) -> "Towers":
+    def astype(self, dtype: DTypeLike) -> "Towers":
         for tower in self.towers:
             tower.astype(dtype)
         return self

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinynet.backend import to_device, to_host
 from tinynet.data import DataError, Loader, Prepare, Split
+from tinynet.layers import Layer
 from tinynet.training.loop import EpochState, NonFiniteError, not_finite, prepared
 from tinynet.training.metrics import ClassErrors, Running, class_errors, ranks
 from tinynet.training.trained import Trained
@@ -18,7 +19,7 @@ from tinynet.training.trained import Trained
 Report = Callable[[EpochState], None]
 
 
-def evaluate(net, loader: Loader, prepare: Prepare, report: Report = lambda state: None) -> EpochState:
+def evaluate(net: Layer, loader: Loader, prepare: Prepare, report: Report = lambda state: None) -> EpochState:
     """Loss and errors over all images of the loader, from the mean softmax over its views (paper, section 4.1).
 
     Images that the loader skips do not count. NonFiniteError where the loss is not a finite number.
@@ -38,7 +39,7 @@ class Predictions:
     indices: np.ndarray  # (N,) int64, the images' positions in the split
 
 
-def predict(net, loader: Loader, prepare: Prepare, report: Report = lambda state: None) -> Predictions:
+def predict(net: Layer, loader: Loader, prepare: Prepare, report: Report = lambda state: None) -> Predictions:
     """The probabilities of all images of the loader that can be read; its views are not "random"."""
     sums = _Sums(loader.split)
     sums.add(net, loader, prepare, report, EpochState())
@@ -114,7 +115,7 @@ class _Sums:
         self._sums = np.zeros((len(split), len(split.classes)), np.float32)
         self._counts = np.zeros(len(split), np.int64)  # how many networks could read the image
 
-    def add(self, net, loader: Loader, prepare: Prepare, report: Report, state: EpochState) -> None:
+    def add(self, net: Layer, loader: Loader, prepare: Prepare, report: Report, state: EpochState) -> None:
         self.networks += 1
         for indices, probabilities in _answers(net, loader, prepare, report, state):
             self._sums[indices] += probabilities
@@ -128,7 +129,7 @@ class _Sums:
 
 
 def _answers(
-    net, loader: Loader, prepare: Prepare, report: Report, state: EpochState
+    net: Layer, loader: Loader, prepare: Prepare, report: Report, state: EpochState
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(indices, probabilities float32 (N, classes)) of each batch, counted in the state.
 

@@ -14,6 +14,8 @@ import numpy as np
 
 from tinynet.backend import xp
 from tinynet.files import check_regular, is_count, is_number, no_link, parse_json, shown
+from tinynet.layers import Layer
+from tinynet.optimizers import SGD
 
 CHUNK = 1 << 20  # numbers whose absolute values are in memory at once
 
@@ -89,7 +91,7 @@ def is_epoch(record: object) -> bool:
 # ---- the sizes of parameters ----
 
 
-def parameter_sizes(net, optimizer) -> dict[str, dict[str, float | None]]:
+def parameter_sizes(net: Layer, optimizer: SGD) -> dict[str, dict[str, float | None]]:
     """For each parameter of the whole network the mean absolute "weight", the last "update", and their "ratio".
 
     cuda-convnet printed these with each test: a ratio around 1e-3 is healthy, far smaller means that a layer hardly

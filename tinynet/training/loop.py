@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinynet.backend import on_device, to_host
+from tinynet.backend import Array, on_device, to_host
 from tinynet.data import Batch, Loader, Prepare
+from tinynet.layers import Layer
+from tinynet.losses import Loss
+from tinynet.network import Sequential
+from tinynet.optimizers import SGD
 from tinynet.training.metrics import Running, ranks
 
 
@@ -46,7 +50,7 @@ class EpochState(Running):
         return self.waiting / max(self.seconds, 1e-9)
 
 
-def prepared(batches: Iterable[Batch], prepare: Prepare, state: EpochState) -> Iterator[tuple[Batch, object]]:
+def prepared(batches: Iterable[Batch], prepare: Prepare, state: EpochState) -> Iterator[tuple[Batch, Array]]:
     """The batches and their inputs; batches, and the time spent waiting for the loader, are counted in the state.
 
     The next batch is fetched, and starts on its way to the devices, before this one is computed. A batch none of whose
@@ -74,9 +78,9 @@ def prepared(batches: Iterable[Batch], prepare: Prepare, state: EpochState) -> I
 
 
 def train_epoch(
-    net,
-    loss,
-    optimizer,
+    net: Layer,
+    loss: Loss,
+    optimizer: SGD,
     loader: Loader,
     prepare: Prepare,
     epoch: int,
@@ -107,7 +111,7 @@ def train_epoch(
     return state
 
 
-def not_finite(net, x) -> str:
+def not_finite(net: Layer, x: Array) -> str:
     """Says where there are values that are not finite: in the input, in which parameters, in which layers' outputs."""
     if not np.isfinite(to_host(x)).all():
         return "The input holds values that are not finite."
@@ -122,7 +126,7 @@ def not_finite(net, x) -> str:
     return "Parameters and outputs are finite: the loss overflowed; a smaller learning rate may help."
 
 
-def _outputs_not_finite(tower, x, device: int) -> list[str]:
+def _outputs_not_finite(tower: Sequential, x: Array, device: int) -> list[str]:
     """The names of a tower's layers whose outputs hold values that are not finite."""
     names, x = [], on_device(x, device)
     for layer in tower:

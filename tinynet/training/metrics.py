@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tinynet.backend import device_of, on_device, to_device, to_host, xp
+from tinynet.backend import Array, device_of, on_device, to_device, to_host, xp
 from tinynet.files import shown
 
 
-def ranks(scores, labels: np.ndarray) -> np.ndarray:
+def ranks(scores: Array, labels: np.ndarray) -> np.ndarray:
     """How many classes stand before the right one, (N,) int: 0 is a hit, under 5 a top-5 hit. scores: (N, classes).
 
     Of equal scores the class with the smaller number stands first, so that a net that gives every class the same

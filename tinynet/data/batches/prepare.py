@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinynet.backend import PerDevice, Upload, on_gpu, to_device, xp
+from tinynet.backend import Array, PerDevice, Upload, on_gpu, to_device, xp
 from tinynet.data.batches.loader import Batch
 from tinynet.data.images.crops import middle_crop
 from tinynet.data.statistics import Statistics
@@ -29,7 +29,7 @@ class Prepare:
         """Starts copying the batch's bytes to the devices, while they still compute; the host needs no such start."""
         self._on_devices(lambda device: self._inputs[device].images.send(batch.images))
 
-    def __call__(self, batch: Batch):
+    def __call__(self, batch: Batch) -> Array:
         prepared = self._on_devices(lambda device: self._inputs[device].prepare(batch))
         return PerDevice(prepared) if self._devices > 1 else prepared[0]
 
@@ -42,7 +42,7 @@ class _DeviceInput:
         self._memory = Memory()
         self.images = Upload()
 
-    def prepare(self, batch: Batch):
+    def prepare(self, batch: Batch) -> Array:
         count, crop = len(batch.images), self._crop
         images = self.images.receive(batch.images).reshape(count, 3 * crop, crop)  # (N, 3*rows, columns)
         x = self._memory.array("x", (3 * crop, crop, count), xp.float32)
