@@ -152,7 +152,7 @@ def _sheet(kernels: np.ndarray, columns: int) -> np.ndarray:
 
 def guesses(
     images: Sequence[np.ndarray],
-    labels: Sequence[int],
+    labels: Sequence[int] | np.ndarray,
     probabilities: np.ndarray,
     names: Sequence[str],
     path: str | Path,
