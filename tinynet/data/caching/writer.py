@@ -238,8 +238,8 @@ class _Writer:
 
 
 def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """Any: among np.savez's keywords is an option, which no array of ours is named like."""
-    np.savez(path, **arrays)
+    """An .npz of arrays by their names."""
+    np.savez(path, **arrays)  # Any in their type, since a keyword of savez's own takes no array
 
 
 def _remove_leftovers(out: Path) -> None:
