@@ -26,12 +26,12 @@ DEVICES = {1: ["--devices", 1], 2: []}
 # WHAT: the number of a signal that it sends itself, or "hold": it says so, and waits for its standard input.
 # WHERE: "call" N, so many function calls after the start; "step" N M, so many calls after the loss of the N-th step;
 # "saving" N, before the N-th operation on files of those that write checkpoints; else the name of a function of
-# tinynet.data, when it is called.
+# tinynet.data, when the run calls it.
 SCRIPTED = """
 import os, runpy, shutil, sys
 from pathlib import Path
-from tinynet import SoftmaxCrossEntropy, data
-from tinynet.training import Checkpoints
+from tinynet import SoftmaxCrossEntropy
+from tinynet.training import Checkpoints, batches, report
 
 what, where, number, more = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 del sys.argv[:5]
@@ -82,7 +82,7 @@ elif where == "saving":
         for name in names.split():
             counted(owner, name, happen, lambda: saving)
 else:
-    counted(data, where, happen)
+    counted(batches if where == "measure" else report, where, happen)
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 

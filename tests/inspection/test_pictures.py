@@ -44,7 +44,7 @@ def drawn(monkeypatch):
     given = {}
 
     def spy(name: str):
-        def draw(*arguments):
+        def draw(*arguments, **named):
             given[name] = SimpleNamespace(arguments=arguments, title=arguments[-1])
 
         return draw

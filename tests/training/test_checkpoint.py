@@ -18,6 +18,7 @@ from tinynet.backend import to_host
 from tinynet.files import CHECKSUMS, recover
 from tinynet.training import (
     Checkpoints,
+    Epoch,
     EpochState,
     NonFiniteError,
     find_checkpoint,
@@ -32,7 +33,7 @@ class Leave(Exception):
 
 
 def epoch(run, number: int, report=lambda state: None, state=None):
-    return train_epoch(run.net, run.loss, run.optimizer, run.train, run.prepare, number, report, state)
+    return train_epoch(run.net, run.loss, run.optimizer, run.train, run.prepare, Epoch(number, state), report)
 
 
 def save(run, folder: Path, step: int, epoch: int = 0, running: dict | None = None, history=(), keep: int = 3) -> Path:
@@ -172,20 +173,17 @@ def test_what_is_no_file_is_no_part_of_a_checkpoint(make_run, tmp_path, name, ma
         load_checkpoint(path)
 
 
-def test_options_that_no_run_has_are_refused(make_run, tmp_path):
+def test_a_checkpoint_of_no_run_or_of_another_job_is_refused(make_run, tmp_path):
     path = save(make_run(), tmp_path, step=1)
     with pytest.raises(CheckpointError, match="its settings lack classes, data, data_set, drawn, network, scale"):
-        load_checkpoint(path).check_options({})
+        load_checkpoint(path).check_job("alexnet")
     settings = {"network": {}, "scale": 1, "classes": [], "data": "", "data_set": "", "drawn": False}
-    settings |= {"width": 1, "seed": -1, "order": "paper", "devices": None}
-    options = {"width": 1.0, "seed": 0, "order": "paper", "devices": None, "new": 7}
-    options["order"] = ["paper", "caffenet"]
     checkpoint = dataclasses.replace(load_checkpoint(path), settings=settings)
-    checkpoint.check_options(options)
-    wrong = {"width": ["1", True], "seed": [1.5, None], "order": ["x", [], 7], "devices": [-1]}
-    for name, value in ((name, value) for name, values in wrong.items() for value in values):
-        with pytest.raises(CheckpointError, match=f"its settings: {name} cannot be "):
-            dataclasses.replace(checkpoint, settings=settings | {name: value}).check_options(options)
+    checkpoint.check_job("alexnet")
+    for job in ("lenet", "x\n" * 100):
+        other = dataclasses.replace(checkpoint, settings=settings | {"job": job})
+        with pytest.raises(CheckpointError, match=r"a run of '[lx].*, which alexnet cannot go on with$"):
+            other.check_job("alexnet")
 
 
 def test_a_network_of_other_shapes_is_refused_before_it_takes_memory(make_run, tmp_path):
@@ -193,7 +191,7 @@ def test_a_network_of_other_shapes_is_refused_before_it_takes_memory(make_run, t
     network = {"num_classes": 3, "width": 0.06, "input_size": 67, "initialization": "he"}
     checkpoint = load_checkpoint(save(run, tmp_path, step=1))
     checkpoint = dataclasses.replace(checkpoint, settings={"network": network})
-    net = checkpoint.build(models.alexnet, network | {"dropout": 0.1})
+    net = checkpoint.build("alexnet", network | {"dropout": 0.1})
     checkpoint.restore(net)
     for name, parameter in run.net.params.items():
         assert to_host(parameter).tobytes() == to_host(net.params[name]).tobytes()
@@ -203,7 +201,9 @@ def test_a_network_of_other_shapes_is_refused_before_it_takes_memory(make_run, t
         ({"groups": 1, "input_size": 6000}, r"--groups 1 .*, --crop 6000 \(made with 67\)$"),
     ):
         with pytest.raises(CheckpointError, match=f"other shapes, which --override cannot change: {what}"):
-            checkpoint.build(models.alexnet, network | change)
+            checkpoint.build("alexnet", network | change)
+    with pytest.raises(CheckpointError, match="has the weights of 'alexnet', not of lenet"):
+        checkpoint.build("lenet", network)
 
 
 def offsets(size: int, count: int) -> list[int]:

@@ -7,7 +7,7 @@ import pytest
 
 from tinynet.backend import to_host
 from tinynet.data import Batch, Prepare
-from tinynet.training import EpochState, NonFiniteError, evaluate, loop, train_epoch
+from tinynet.training import Epoch, EpochState, NonFiniteError, evaluate, loop, train_epoch
 
 
 def epoch(run, number: int):
@@ -74,7 +74,7 @@ def test_waiting_for_the_loader_is_counted(make_run, monkeypatch):
     monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     run.train.epoch, run.loss.forward = slow, compute
     state = EpochState(started=0.0)
-    train_epoch(run.net, run.loss, run.optimizer, run.train, run.prepare, 0, state=state)
+    train_epoch(run.net, run.loss, run.optimizer, run.train, run.prepare, Epoch(0, state))
     assert (state.waiting, state.seconds, state.waiting_share) == (6, 9, 6 / 9)  # three batches
 
 

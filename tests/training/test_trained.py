@@ -14,7 +14,7 @@ from tinynet import CheckpointError, DataError, save_weights
 from tinynet.arrays import read_arrays, write_arrays
 from tinynet.backend import to_host
 from tinynet.inspection.pictures import draw_pictures
-from tinynet.training import Checkpoints, Run, find_checkpoint, load_checkpoint, load_trained, trained
+from tinynet.training import Checkpoints, RunFolder, find_checkpoint, load_checkpoint, load_trained, trained
 
 SIZE, CROP = 72, 67
 
@@ -39,7 +39,7 @@ def test_weights_a_checkpoint_and_a_run_give_the_same_network(run, tmp_path):
     for path in (finished, finished / "weights.safetensors", checkpoint, str(tmp_path / "going")):
         found = load_trained(path)
         assert to_host(found.net.forward(found.prepare()(batch))).tobytes() == expected.tobytes()
-        assert found.settings == run.settings
+        assert found.settings == run.settings | {"model": "alexnet"}
         assert found.statistics.images == run.statistics.images
     assert found.path == checkpoint / "weights.safetensors"
 
@@ -122,7 +122,8 @@ def test_settings_that_do_not_fit_are_named(run, tmp_path, change, message):
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
 def test_names_that_no_file_can_have_are_told(name):
-    for read in (load_trained, find_checkpoint, load_checkpoint, Run.resume, lambda path: list(draw_pictures(path))):
+    draw = lambda path: list(draw_pictures(path))  # noqa: E731
+    for read in (load_trained, find_checkpoint, load_checkpoint, RunFolder.resume, draw):
         with pytest.raises(CheckpointError, match="a") as caught:
             read(name)
         assert "\0" not in str(caught.value)

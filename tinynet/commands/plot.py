@@ -12,10 +12,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="DIR", help="where the pictures go (default: RUN)")
     add("--images", type=int, default=8, metavar="N", help="test images on the page of guesses (default: 8)")
     add("--seed", type=int, default=0, help="chooses the images (default: 0)")
+    add("--model", metavar="MODULE:FUNCTION", help="builds the network, where it is one of your own")
 
 
 def run(args: argparse.Namespace) -> None:
     from tinynet.inspection.pictures import draw_pictures
 
-    for sentence in draw_pictures(args.run_folder, args.data, args.out, args.images, args.seed):
+    for sentence in draw_pictures(args.run_folder, args.data, args.out, args.images, args.seed, args.model):
         print(sentence, flush=True)

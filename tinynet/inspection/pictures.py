@@ -5,7 +5,7 @@ Made of a finished run, of one that was killed, and of one that still goes on.
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,17 @@ import numpy as np
 from tinynet.arrays import CheckpointError
 from tinynet.backend import to_host
 from tinynet.data import DataError, Dataset, Loader, Split, open_dataset
-from tinynet.files import shown
+from tinynet.files import shell_word, shown
 from tinynet.inspection import plots
+from tinynet.layers import Conv2d, Linear
+from tinynet.network import Sequential
 from tinynet.random import stream
 from tinynet.training.evaluation import predict
 from tinynet.training.log import read_log
 from tinynet.training.loop import NonFiniteError
 from tinynet.training.progress import Counter
 from tinynet.training.trained import Trained, load_trained
+from tinynet.weights import whole_parameters
 
 SEARCHED = 2000  # training images among which the nearest are looked for
 ROWS, NEAREST = 5, 6  # of figure 4 right
@@ -43,23 +46,49 @@ class Chosen:
         return self._split.load(int(self._indices[index]), size)
 
 
+def draw_training(folder: Path, history: Sequence[dict], net, title: str, towers: int = 1) -> str:
+    """The pictures of a run that has just ended: learning_curves.png and conv1_filters.png, into its folder.
+
+    Whatever goes wrong, it does not end a finished run: it is returned as a sentence that says what would draw them,
+    fit for a terminal; else nothing.
+    """
+    command = f"python -m tinynet plot {shell_word(folder)}"
+    try:
+        plots.learning_curves(history, folder / "learning_curves.png", shown(title))
+        name, _ = _first_convolution(net)
+        plots.filters(whole_parameters(net)[f"{name}.weight"], folder / f"{name}_filters.png", towers, name=name)
+    except ImportError:
+        return f"No pictures without matplotlib: pip install 'tinynet[plots]' && {command}"
+    except Exception as error:
+        return f"No pictures: {shown(error)}; to draw them: {command}"
+    return ""
+
+
 def draw_pictures(
-    run: str | Path, data: str | Path | None = None, out: str | Path | None = None, images: int = 8, seed: int = 0
+    run: str | Path,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    images: int = 8,
+    seed: int = 0,
+    model: str | Callable[..., Sequential] | None = None,
 ) -> Iterator[str]:
     """Draws into `out` (default: the run's folder) and yields a sentence for each picture, fit for a terminal: where it
     is, or why not.
 
     learning_curves.png from log.jsonl; conv1_filters.png, guesses.png and neighbours.png from the weights or the newest
     checkpoint, the last two with images of the data set at `data` (default: where the run found it), chosen by `seed`.
+    model: builds the network, where it is one of the user's own (see load_trained).
     Raises ImportError without matplotlib, CheckpointError when `run` is no run's folder, OSError when `out` cannot be
     written, ValueError for images < 1, and DataError at the end when `data` is given and cannot be used.
     """
     run = Path(run)
-    sentences = _pictures(run, data, run if out is None else Path(out), images, seed)
+    sentences = _pictures(run, data, run if out is None else Path(out), images, seed, model)
     return map(shown, sentences)
 
 
-def _pictures(run: Path, data: str | Path | None, out: Path, images: int, seed: int) -> Iterator[str]:
+def _pictures(
+    run: Path, data: str | Path | None, out: Path, images: int, seed: int, model: str | Callable[..., Sequential] | None
+) -> Iterator[str]:
     """The same, names as they are."""
     plots.check_matplotlib()
     if images < 1:
@@ -74,13 +103,11 @@ def _pictures(run: Path, data: str | Path | None, out: Path, images: int, seed: 
     title = run.resolve().name
     yield _draw_curves(run, out, title)
     try:
-        trained = load_trained(run)
+        trained = load_trained(run, model=model)
     except CheckpointError as error:
         yield f"No filters and no guesses: {error}"
         return
-    towers = trained.settings["network"].get("groups", 2)
-    plots.filters(trained.net["conv1"].params["weight"], out / "conv1_filters.png", towers)
-    yield f"{out / 'conv1_filters.png'}: the kernels of conv1 ({_state(trained)})"
+    yield _draw_filters(trained, out)
     try:
         dataset = _dataset(trained, data)
         yield _draw_guesses(trained, dataset, out, title, images, seed)
@@ -132,6 +159,31 @@ def _draw_curves(run: Path, out: Path, title: str) -> str:
     return f"{path}: loss and errors of {len(history)} epoch{'s' * (len(history) > 1)}"
 
 
+def _draw_filters(trained: Trained, out: Path) -> str:
+    """Figure 3 of the paper."""
+    try:
+        name, layer = _first_convolution(trained.net)
+        path = out / f"{name}_filters.png"
+        plots.filters(layer.params["weight"], path, _towers(trained), name=name)
+    except ValueError as error:  # no convolution, or one of other channels than colours
+        return f"No filters: {error}"
+    return f"{path}: the kernels of {name} ({_state(trained)})"
+
+
+def _towers(trained: Trained) -> int:
+    """How many groups of kernels the first layer's are shown in: as many as alexnet's towers."""
+    return trained.settings["network"].get("groups", 2) if trained.settings["model"] == "alexnet" else 1
+
+
+def _first_convolution(net) -> tuple[str, Conv2d]:
+    """Its name and the layer, of a network or of its first tower; ValueError where there is none."""
+    layers = getattr(net, "towers", [net])[0].layers
+    for name, layer in layers.items():
+        if isinstance(layer, Conv2d):
+            return name, layer
+    raise ValueError("the network has no convolution, and so no filters")
+
+
 def _draw_guesses(trained: Trained, dataset: Dataset, out: Path, title: str, images: int, seed: int) -> str:
     """Figure 4 left of the paper."""
     path, settings = out / "guesses.png", trained.settings
@@ -148,7 +200,9 @@ def _draw_guesses(trained: Trained, dataset: Dataset, out: Path, title: str, ima
 
 
 def _draw_neighbours(trained: Trained, dataset: Dataset, out: Path, title: str, seed: int) -> str:
-    """Figure 4 right of the paper: nearest are images whose outputs of fc7 have the smallest Euclidean distance."""
+    """Figure 4 right of the paper: nearest are images whose outputs of fc7 have the smallest Euclidean distance: of the
+    layers below the last, in any other network.
+    """
     path, size, names = out / "neighbours.png", trained.settings["resize"], trained.settings["names"]
     val = Chosen(dataset.val, _readable(dataset.val, size, ROWS, seed))
     searched = stream(seed, "pictures", "train").permutation(len(dataset.train))[:SEARCHED]
@@ -158,7 +212,7 @@ def _draw_neighbours(trained: Trained, dataset: Dataset, out: Path, title: str, 
     products = val_features @ train_features.T  # (rows, searched)
     distances = (train_features**2).sum(axis=1) - 2 * products  # squared, less what is the same in a row
     nearest = [train_indices[row] for row in np.argsort(distances, axis=1, kind="stable")[:, :NEAREST]]
-    about = f"{title}, {_state(trained)}: validation images, and the nearest by the output of fc7 among"
+    about = f"{title}, {_state(trained)}: validation images, and the nearest by the output of {_hidden(trained)} among"
     about += f" {len(train):,} training images chosen by seed {seed}"
     plots.neighbours(
         [val.load(int(index), size) for index in val_indices],
@@ -168,7 +222,7 @@ def _draw_neighbours(trained: Trained, dataset: Dataset, out: Path, title: str, 
         path,
         about,
     )
-    return f"{path}: the nearest of {len(train):,} training images, by the output of fc7"
+    return f"{path}: the nearest of {len(train):,} training images, by the output of {_hidden(trained)}"
 
 
 def _readable(split: Split, size: int, count: int, seed: int) -> np.ndarray:
@@ -189,9 +243,15 @@ def _readable(split: Split, size: int, count: int, seed: int) -> np.ndarray:
     return np.array(readable)
 
 
+def _hidden(trained: Trained) -> str:
+    """The last but one of the linear layers; in a network that has only one, what lies below it."""
+    linear = [name for name, layer in trained.net.layers.items() if isinstance(layer, Linear)]
+    return linear[-2] if len(linear) > 1 else "all layers but the last"
+
+
 def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
-    """(indices, outputs of fc7 after its ReLU) of the middle crops of the images that can be read: (N,), (N, neurons)
-    float32. DataError if none can.
+    """(indices, what the last layer sees: in alexnet the outputs of fc7 after its ReLU) of the middle crops of the
+    images that can be read: (N,), (N, numbers) float32. DataError if none can.
     """
     body = trained.net[: list(trained.net.layers)[-2]]  # all but fc8
     passed_over = {"max_bad": 1.0, "on_bad": lambda name, reason: None}
@@ -201,7 +261,7 @@ def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
     for number, batch in enumerate(loader.epoch(), start=1):
         if len(batch.labels):
             indices.append(batch.indices)
-            features.append(to_host(body.forward(prepare(batch))))
+            features.append(to_host(body.forward(prepare(batch))).reshape(len(batch.labels), -1))
         counter(number, len(loader))
     if not indices:
         raise DataError(f"none of {len(split)} training images can be read")

@@ -116,7 +116,7 @@ def _draw_curves(figure, history: Sequence[dict]) -> None:
         axis.legend(fontsize="small")
 
 
-def filters(weight: Array, path: str | Path, towers: int = 1, columns: int = 16) -> None:
+def filters(weight: Array, path: str | Path, towers: int = 1, columns: int = 16, name: str = "conv1") -> None:
     """The kernels of a first layer, weight (K, 3 or 1, kh, kw), as a PNG, tower under tower (figure 3 of the paper).
 
     Each kernel is scaled by its own largest absolute value: grey is zero, or not finite.
@@ -132,7 +132,7 @@ def filters(weight: Array, path: str | Path, towers: int = 1, columns: int = 16)
         for tower, (axis, sheet) in enumerate(zip(np.atleast_1d(figure.subplots(towers, 1)), sheets, strict=True)):
             axis.imshow(sheet, interpolation="nearest")
             axis.set_axis_off()
-            axis.set_title(f"conv1, tower {tower}" if towers > 1 else "conv1", fontsize="medium")
+            axis.set_title(f"{name}, tower {tower}" if towers > 1 else name, fontsize="medium")
 
 
 def _sheet(kernels: np.ndarray, columns: int) -> np.ndarray:

@@ -1,13 +1,17 @@
-"""The loop, evaluation, checkpoints and the log."""
+"""The loop, evaluation, checkpoints and the log; settings and the Run, the frame of a job."""
 
 from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, load_checkpoint
 from tinynet.training.evaluation import Evaluation, Predictions, evaluate, evaluate_networks, predict
+from tinynet.training.folder import RunFolder
 from tinynet.training.interruption import Stopped, StopSignals, lasting_output
 from tinynet.training.log import TensorBoard, append_json_line, parameter_sizes, read_log
-from tinynet.training.loop import EpochState, NonFiniteError, train_epoch
+from tinynet.training.loop import Epoch, EpochState, NonFiniteError, train_epoch
 from tinynet.training.metrics import ClassErrors, write_class_table
+from tinynet.training.options import parse_options
 from tinynet.training.progress import Counter, Progress, duration
+from tinynet.training.report import report_errors
 from tinynet.training.run import Run
+from tinynet.training.settings import RunSettings, setting
 from tinynet.training.trained import Trained, load_trained
 
 __all__ = [
@@ -15,12 +19,15 @@ __all__ = [
     "Checkpoints",
     "ClassErrors",
     "Counter",
+    "Epoch",
     "EpochState",
     "Evaluation",
     "NonFiniteError",
     "Predictions",
     "Progress",
     "Run",
+    "RunFolder",
+    "RunSettings",
     "StopSignals",
     "Stopped",
     "TensorBoard",
@@ -34,8 +41,11 @@ __all__ = [
     "load_checkpoint",
     "load_trained",
     "parameter_sizes",
+    "parse_options",
     "predict",
     "read_log",
+    "report_errors",
+    "setting",
     "train_epoch",
     "write_class_table",
 ]

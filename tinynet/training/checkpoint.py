@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinynet import models
 from tinynet.arrays import CheckpointError, read_arrays, write_arrays
 from tinynet.backend import to_host
 from tinynet.data import DataError, Dataset, Statistics
@@ -20,6 +21,7 @@ from tinynet.network import Sequential
 from tinynet.training.log import is_epoch
 from tinynet.training.loop import EpochState, NonFiniteError
 from tinynet.training.trained import (
+    BEFORE,
     LEFT,
     STATE,
     STATISTICS,
@@ -35,8 +37,10 @@ from tinynet.training.trained import (
 from tinynet.weights import check_arrays, check_shapes, set_arrays, set_parameters, whole_parameters
 
 VELOCITY = "velocity.safetensors"
+REQUIRED = {"network", "scale", "classes", "data", "data_set", "drawn"}  # of a run's settings
 FILES = WEIGHTS, STATISTICS, VELOCITY, STATE
-SHAPE_OPTIONS = {"width": "--width", "groups": "--groups", "input_size": "--crop"}  # what the weights' shapes depend on
+# what the weights' shapes depend on
+SHAPE_OPTIONS = {"width": "--width", "groups": "--groups", "depth": "--depth", "input_size": "--crop"}
 
 
 @dataclass(frozen=True)
@@ -58,23 +62,14 @@ class Checkpoint:
     path: Path
     left_out: dict[str, dict[int, str]] = field(default_factory=dict)
 
-    def check_options(self, options: Mapping[str, object]) -> None:
-        """CheckpointError unless its settings are those of a run, and those named in `options` are of the types of the
-        values there, or one of them where that is a list; None stands for a count or nothing.
-        """
-        lacking = {"network", "scale", "classes", "data", "data_set", "drawn"} - self.settings.keys()
+    def check_job(self, job: str) -> None:
+        """CheckpointError unless its settings are those of a run of this job."""
+        lacking = REQUIRED - self.settings.keys()
         if lacking:
             raise CheckpointError(f"{shown(self.path)}: its settings lack {', '.join(sorted(lacking))}")
-        for name in options.keys() & self.settings.keys():
-            value, found = options[name], self.settings[name]
-            if value is None:
-                right = found is None or is_count(found)
-            elif isinstance(value, list):
-                right = found in value
-            else:
-                right = is_number(found) if isinstance(value, float) else type(found) is type(value)
-            if not right:
-                raise CheckpointError(f"{shown(self.path)}: its settings: {name} cannot be {brief(found)}")
+        made = self.settings.get("job", BEFORE)
+        if made != job:
+            raise CheckpointError(f"{shown(self.path)}: a run of {brief(made)}, which {job} cannot go on with")
 
     def check_data(self, data: Dataset, other_images: bool = False) -> None:
         """DataError unless it was made with the classes of `data` and, unless told, with the same images."""
@@ -84,22 +79,24 @@ class Checkpoint:
             other = f"was trained on other images than those of {shown(data.root)}{data.why_other()}"
             raise DataError(f"{shown(self.path)} {other}; --override goes on")
 
-    def build(self, model: Callable[..., Sequential], network: Mapping[str, object]) -> Sequential:
-        """model(**network), whose values `restore` is to give. CheckpointError, before much memory is taken, unless it
-        has the shapes of these weights.
+    def build(self, model: str, arguments: Mapping[str, object]) -> Sequential:
+        """models.build(model, **arguments), whose values `restore` is to give. CheckpointError for another model than
+        its own and, before much memory is taken, unless the net has the shapes of these weights.
         """
+        made_by, made = self.settings.get("model", BEFORE), self.settings["network"]
+        if model != made_by:
+            raise CheckpointError(f"{shown(self.path)}: has the weights of {brief(made_by)}, not of {model}")
         shapes = {name: array.shape for name, array in self.weights.items()}
         try:
             with room_for(shapes):
-                net = model(**network)
+                net = models.build(model, **arguments)
             check_shapes(net, shapes, shown(self.path))
             return net
         except (CheckpointError, OverflowError, RecursionError, TypeError, ValueError) as error:
-            made = self.settings["network"]
             changed = [
-                f"{option} {brief(network.get(name))} (made with {brief(made.get(name))})"
+                f"{option} {brief(arguments[name])} (made with {brief(made.get(name))})"
                 for name, option in SHAPE_OPTIONS.items()
-                if network.get(name) != made.get(name)
+                if name in arguments and arguments[name] != made.get(name)
             ]
             if not changed and isinstance(error, CheckpointError):
                 raise

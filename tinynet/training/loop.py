@@ -50,6 +50,18 @@ class EpochState(Running):
         return self.waiting / max(self.seconds, 1e-9)
 
 
+class Epoch:
+    """A pass over the training set: its number, from 0, and where it stands. Called with the state after each batch of
+    training and of validation, it may end the pass by raising; this one does nothing. A Run's saves and shows.
+    """
+
+    def __init__(self, number: int, state: EpochState | None = None):
+        self.number, self.state = number, state or EpochState()
+
+    def __call__(self, state: EpochState) -> None:
+        """After a batch: of training where `state` is the epoch's own, else of validation."""
+
+
 def prepared(batches: Iterable[Batch], prepare: Prepare, state: EpochState) -> Iterator[tuple[Batch, Array]]:
     """The batches and their inputs; batches, and the time spent waiting for the loader, are counted in the state.
 
@@ -83,30 +95,31 @@ def train_epoch(
     optimizer: SGD,
     loader: Loader,
     prepare: Prepare,
-    epoch: int,
+    epoch: Epoch | int,
     report: Callable[[EpochState], None] = lambda state: None,
-    state: EpochState | None = None,
 ) -> EpochState:
-    """Trains on every batch of epoch number `epoch` once; `report` is called after each step and may end it by raising.
+    """Trains on every batch of an epoch once; it and `report` are called after each step, and may end it by raising.
 
-    The step's number, epoch * batches + batch, names the random streams: it is all that dropout depends on. state:
-    where an interrupted epoch stood, to go on with its next batch. NonFiniteError, before the update, for a loss that
-    is not finite.
+    epoch: its number, or an Epoch, which may have been interrupted: it goes on with its next batch. The step's number,
+    epoch * batches + batch, names the random streams: it is all that dropout depends on. NonFiniteError, before the
+    update, for a loss that is not finite.
     """
-    state = state or EpochState()
-    for batch, x in prepared(loader.epoch(epoch, state.batches), prepare, state):
-        step = epoch * len(loader) + state.batches - 1
+    epoch = Epoch(epoch) if isinstance(epoch, int) else epoch
+    state = epoch.state
+    for batch, x in prepared(loader.epoch(epoch.number, state.batches), prepare, state):
+        step = epoch.number * len(loader) + state.batches - 1
         net.set_step(step)
         logits = net.forward(x, train=True)
         value = loss.forward(logits, batch.labels)
         if not math.isfinite(value):
             raise NonFiniteError(
-                f"step {step} (epoch {epoch + 1}, batch {state.batches} of {len(loader)}): the loss is {value}"
+                f"step {step} (epoch {epoch.number + 1}, batch {state.batches} of {len(loader)}): the loss is {value}"
                 f" at a learning rate of {optimizer.lr:g}; the weights are as before the step. {not_finite(net, x)}"
             )
         net.backward(loss.backward())
         optimizer.step()
         state.add(value, ranks(logits, batch.labels))
+        epoch(state)
         report(state)
     return state
 

@@ -78,16 +78,17 @@ class Counter:
 
 
 class Progress:
-    """The bar of one pass over the data: report(state) after each batch; a context manager.
+    """The bar of one pass over the data: report(state) after each batch. It goes with the last batch, or by `close`; a
+    context manager.
 
-    lr: shown when given. epochs_after: full epochs still to come, for the time left of the whole run. classes: how many
-    there are; top-5 errors are not shown of five or fewer.
+    lr: shown when given, and may change. epochs_after: full epochs still to come, for the time left of the whole run.
+    classes: how many there are; top-5 errors are not shown of five or fewer.
     """
 
     def __init__(
         self, title: str, batches: int, lr: float | None = None, epochs_after: int = 0, *, classes: int | None = None
     ):
-        self._title, self._batches, self._lr, self._epochs_after = title, batches, lr, epochs_after
+        self._title, self._batches, self.lr, self._epochs_after = title, batches, lr, epochs_after
         self._top5 = classes is None or classes > 5
         self._bar = _bar(title, batches)
         self._last_line = time.perf_counter()
@@ -99,6 +100,8 @@ class Progress:
         elif time.perf_counter() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.perf_counter()
             print(f"{self._title}: batch {state.batches}/{self._batches}, {self._describe(state)}", flush=True)
+        if state.batches == self._batches:
+            self.close()
 
     def _describe(self, state: EpochState) -> str:
         """What matters most comes first: a narrow terminal shows no more."""
@@ -107,12 +110,16 @@ class Progress:
         parts = [f"{duration(left)} left, loss {state.loss:.3f}, top-1 {state.top1_error:.1f} %"]
         parts += [f"top-5 {state.top5_error:.1f} %"] if self._top5 else []
         parts += [f"{state.images_per_second:.0f} images/s, waiting {100 * state.waiting_share:.0f} %"]
-        parts += [f"lr {self._lr:g}"] if self._lr is not None else []
+        parts += [f"lr {self.lr:g}"] if self.lr is not None else []
         return ", ".join(parts)
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *exception) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the bar away, if it is still there."""
         if self._bar is not None:
             self._bar.close()

@@ -1,297 +1,289 @@
-"""The folder of a run: one process has it at a time, and everything that the run leaves behind is in it."""
+"""A run of a job, from what the user typed to what it leaves behind; the page iterates over it.
 
-import itertools
+A Run never calls forward, backward or step, and it draws no pictures. What is in its folder is known to folder.py.
+"""
+
+import argparse
+import contextlib
+import dataclasses
 import json
-import os
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tqdm import tqdm
+from tinynet import models
+from tinynet.data import DataError, Dataset, Loader, Statistics, open_dataset
+from tinynet.data.sets.synthetic import drawn_folder, make_dataset
+from tinynet.files import shown
+from tinynet.network import Sequential
+from tinynet.training.batches import Batches, make_batches, measured
+from tinynet.training.checkpoint import Checkpoint
+from tinynet.training.epochs import RunEpoch
+from tinynet.training.folder import RunFolder
+from tinynet.training.interruption import StopSignals
+from tinynet.training.log import parameter_sizes
+from tinynet.training.loop import EpochState, NonFiniteError
+from tinynet.training.progress import Counter, Progress, duration
+from tinynet.training.report import epoch_line, errors_line, open_noted
+from tinynet.training.settings import RunSettings, S, check_kept, settle, typed_settings
 
-from tinynet.arrays import CheckpointError
-from tinynet.data import Statistics
-from tinynet.files import Lock, commit_folder, recover, remove, shell_word, shown, write_text
-from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, read_state
-from tinynet.training.interruption import Stopped
-from tinynet.training.log import TensorBoard, append_json_line, read_log
-from tinynet.training.trained import FINAL, NAME, write_trained
-from tinynet.weights import whole_parameters
+# What a run's settings have beside those of its job.
+BESIDE = {"job", "model", "network", "scale", "classes", "names", "data", "data_set", "drawn"}
 
 
 class Run:
-    """Lock, log and checkpoints of the run in `folder`, which is made if it is not there.
+    """With Run.open(typed, job) as run: then, in this order, settle, open_data, build, begin, batches, epochs, finish.
 
-    It is this process's own from here on, so that what `find` finds is the newest that there will be. LockedError, an
-    OSError, when another process has it. Where the folder is moved, deleted or replaced nevertheless, nothing more is
-    written under its name, and the run goes on in a new folder from its next checkpoint on.
+    Nothing is written before `begin`. data_path: what the user typed, or where the run that goes on found its images;
+    None where they are drawn. history: a record per finished epoch.
     """
 
-    def __init__(self, folder: str | Path):
-        self._enter(Path(folder))
-        self.unsaved: CheckpointError | None = None  # why the last checkpoint could not be written
-        self._curves: TensorBoard | None = None
-        self._settings: dict | None = None
-        self._history: list[dict] = []  # as the last checkpoint has it
-        self._damaged: list[str] = []
-        self._named: set[str] = set()
-
-    def _enter(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self._lock = folder, Lock(folder)
-        self.checkpoints = Checkpoints(folder / "checkpoints")
-        recover(self.checkpoints.folder)
-        recover(folder)
+    def __init__(self, typed: argparse.Namespace, job: str, stack: contextlib.ExitStack):
+        """See `open`; the stack is left with the run."""
+        self.typed, self.job, self._stack = typed, job, stack
+        self._started = time.perf_counter()
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", RuntimeWarning)  # values that are not finite are looked for, and named
+        if typed.workers < 0:
+            raise ValueError(f"--workers {typed.workers}: expected 0 or more")
+        self._folder: RunFolder | None = None
+        stack.callback(lambda: self._folder and self._folder.close())
+        self._checkpoint: Checkpoint | None = None
+        self.data_path: str | None = typed.data
+        if typed.resume is True:
+            self._folder = RunFolder(typed.output_dir)
+            self._checkpoint = self._folder.find()
+        elif typed.resume:
+            self._folder, self._checkpoint = RunFolder.resume(typed.resume, typed.output_dir)
+        if self._checkpoint:
+            self._checkpoint.check_job(job)
+            kept = self._checkpoint.settings
+            if not typed.data and not kept["drawn"]:
+                self.data_path = kept["data"]
+                if not Path(kept["data"]).exists():
+                    where = "the run's images were there; say with --data where they are"
+                    raise DataError(f"{shown(kept['data'])}: {where}")
+        self.history: list[dict] = []
+        self.begun = 0  # steps before the epoch that goes on
+        self._running: EpochState | None = None  # of an epoch that was interrupted
+        self._epoch: RunEpoch | None = None
+        self._known: tuple[Statistics, float] | None = None  # statistics and scale, of a run that goes on
+        self._left_out: dict[str, dict[int, str]] = {}
 
     @classmethod
-    def new(cls, prefix: str | Path) -> "Run":
-        """In the folder prefix-1, or the next number that is free."""
-        return cls(_free(prefix, 1))
+    @contextlib.contextmanager
+    def open(cls, typed: argparse.Namespace, job: str) -> Iterator["Run"]:
+        """A run of the job of this name, new or going on, as `parse_options` gives what the user typed.
 
-    @classmethod
-    def resume(cls, path: str | Path, folder: str | Path | None = None) -> tuple["Run", Checkpoint]:
-        """The run that goes on from `path`, a run's folder or one of its checkpoints, and the checkpoint.
+        CheckpointError, LockedError or DataError when there is nothing to go on from. What ends the context early is
+        in the run's log, and how to go on is said.
+        """
+        with contextlib.ExitStack() as stack:
+            yield cls(typed, job, stack)
 
-        folder: where it goes on, if not in that run's own folder. CheckpointError when there is nothing to go on from.
+    def settle(self, preset: S) -> S:
+        """The settings: what was typed, else what the checkpoint has kept, else the preset's. ValueError for one that
+        may not change or cannot be, CheckpointError for a checkpoint of other settings.
+        """
+        kept = self._checkpoint.settings if self._checkpoint else None
+        if self._checkpoint:
+            check_kept(self._checkpoint.settings, type(preset), BESIDE, shown(self._checkpoint.path))
+        typed = typed_settings(self.typed, type(preset))
+        settings = settle(preset, typed, kept, self.typed.override)
+        self.settings: RunSettings = settings
+        return settings
+
+    def open_data(self) -> Dataset:
+        """The data set at data_path, or the drawn one."""
+        if self.data_path:
+            return self.use_data(open_noted(self.data_path))
+        cache = drawn_folder()
+        print(f"No --data given: using a SYNTHETIC data set, drawn by this program, in {shown(cache)}", flush=True)
+        return self.use_data(open_dataset(make_dataset(cache, progress=Counter("drawing"))))
+
+    def use_data(self, data: Dataset) -> Dataset:
+        """The same for a data set that is open. DataError for one that a checkpoint does not go with."""
+        root, size = shown(data.root), getattr(data.train, "size", self.settings.resize)
+        train, val = len(data.train), len(data.val)
+        print(f"{root}: {len(data.classes)} classes, {train:,} training and {val:,} validation images")
+        if size != self.settings.resize:
+            raise DataError(
+                f"{root} was prepared at {size} x {size}: train with --resize {size}, or prepare it again"
+            )
+        if self._checkpoint:
+            self._checkpoint.check_data(data, self.typed.override)
+        self.data = data
+        return data
+
+    def build(self, model: str, **arguments) -> Sequential:
+        """models.build(model, **arguments), which is noted: so every command can rebuild it. CheckpointError, before
+        much memory is taken, where the weights of a run that goes on have other shapes.
         """
         try:
-            inside = path = Path(path).resolve()
-        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or a name that no file can have
-            raise CheckpointError(f"{shown(path)}: leads nowhere ({shown(error)})") from error
-        if os.path.isdir(path / "checkpoints"):
-            pass  # a run, even where its own folder is called checkpoints, or lies in one
-        elif path.name == "checkpoints":
-            inside = path.parent
-        elif path.parent.name == "checkpoints" and NAME.fullmatch(path.name):
-            inside = path.parent.parent
-        if folder is None and not os.path.isdir(inside / "checkpoints"):
-            find_checkpoint(path)  # says what is wrong with the path, if it is the path
-            raise CheckpointError(f"{shown(path)} is in no run's folder: say with --output-dir where the run goes on")
-        run = cls(inside if folder is None else folder)
-        try:
-            return run, run.find(path)
-        except CheckpointError:
-            run.close()
-            raise
+            self._model = {"job": self.job, "model": model, "network": json.loads(json.dumps(arguments))}
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"Run.build: expected arguments of {model} that JSON can hold: {error}") from error
+        if self._checkpoint:
+            return self._checkpoint.build(model, arguments)
+        return models.build(model, **arguments)
 
-    def close(self) -> None:
-        """Leaves the folder to others; the end of the process does so, too."""
-        if self._curves:
-            self._curves.close()
-        self._lock.release()
-
-    def find(self, path: str | Path | None = None) -> Checkpoint | None:
-        """The checkpoint to go on from: the one at `path`, or the newest of this run; None when it has none yet.
-
-        Damaged ones are passed over; that is said, here and in the log.
+    def begin(self, net, optimizer) -> None:
+        """Takes the run's folder, and gives net and optimizer the values of the checkpoint. From here on Ctrl-C and
+        SIGTERM are wishes, granted at the end of a step. FileExistsError when another run's results are there.
         """
+        self.net, self.optimizer, checkpoint = net, optimizer, self._checkpoint
+        if checkpoint:
+            checkpoint.restore(net, optimizer)
+        if self._folder is None:
+            folder, name = self.typed.output_dir, self.data.root.resolve().name[:50]
+            self._folder = RunFolder(folder) if folder else RunFolder.new(f"runs/{self.job}-{name}")
+        s, self._record = self.settings, self._kept()
+        self.folder.start(checkpoint, s.keep, s.checkpoint_minutes, s.checkpoint_steps, s.tensorboard)
+        self._stack.enter_context(self.folder.logged())
+        self.stop = self._stack.enter_context(StopSignals())
+        self._stack.enter_context(self._explained())
+        if checkpoint:
+            self._go_on_from(checkpoint)
+        self._checkpoint = None  # its arrays are as large as the net's
 
-        def report(message: str) -> None:
-            self._damaged.append(message)
-            self.warn(message)
+    def _go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Where the run stands. What was counted or measured with other settings or images counts no more."""
+        same = {name for name, value in self._record.items() if checkpoint.settings.get(name) == value}
+        self.history, self.begun = checkpoint.history, checkpoint.step
+        if checkpoint.running and {"batch_size", "data_set"} <= same:  # else its epoch begins again
+            self._running = EpochState(**checkpoint.running)
+            self.begun -= self._running.batches
+        if {"resize", "measure_images"} <= same:
+            self._known = checkpoint.statistics, checkpoint.settings["scale"]
+        if "data_set" in same:
+            self._left_out = checkpoint.left_out
+        done = f"step {checkpoint.step:,}, {len(self.history)} of {self.settings.epochs} epochs done"
+        print(f"Going on from {shown(checkpoint.path)}: {done}")
 
-        return self.checkpoints.load_newest(report) if path is None else find_checkpoint(path, report)
+    def _kept(self) -> dict:
+        """The run's settings, as checkpoints and the final weights keep them; the scale comes with the batches."""
+        data = self.data
+        about = {"classes": list(data.classes), "names": list(data.names), "data": str(data.root.resolve())}
+        about |= {"data_set": data.fingerprint, "drawn": not self.data_path}
+        return dataclasses.asdict(self.settings) | about | self._model
 
-    def start(
-        self, resumed: Checkpoint | None, keep: int = 3, minutes: float = 15, steps: int | None = None,
-        tensorboard: bool = False,
-    ) -> None:  # fmt: skip
-        """Begins, or goes on from a checkpoint.
-
-        A checkpoint is due after `minutes`, or after `steps` steps where they are given; the last `keep` and the best
-        stay. tensorboard: the log's epochs become curves, too. FileExistsError when another run's results are there.
-        """
-        if keep < 1 or not minutes > 0 or (steps is not None and steps < 1):
-            expected = "expected to keep 1 or more, and minutes > 0 and steps > 0 between them"
-            raise ValueError(f"checkpoints: {expected}; got {keep}, {minutes} and {steps}")
-        self.checkpoints.keep, self._minutes, self._steps = keep, minutes, steps
-        here = self.checkpoints.folder
-        going_on = resumed is not None and here.exists() and resumed.path.parent.samefile(here)
-        if not going_on and (self.checkpoints.paths() or (self.folder / FINAL).exists()):
-            going_on = f"--resume {shell_word(self.folder)}, or choose another folder"
-            raise FileExistsError(f"{shown(self.folder)} has another run: {going_on}")
-        if going_on:
-            self._leave_behind(resumed)
-        told = resumed is None or self._has_told(resumed)
-        if tensorboard:
-            last = resumed.step if resumed and told else -1 if going_on else None  # of its points, those that stay
-            self._curves = TensorBoard(self.folder / "tensorboard", last)
-        if resumed is None:
-            self.log("start")
-        else:
-            if not told:
-                self._tell(resumed.history)
-            bad = (record.get("name") for record in self._records() if record.get("event") == "bad_image")
-            self._named = {name for name in bad if isinstance(name, str)}
-            self.log("resume", step=resumed.step, checkpoint=str(resumed.path), damaged=self._damaged)
-        self._saved, self._steps_since = time.monotonic(), 0
-
-    def _leave_behind(self, resumed: Checkpoint) -> None:
-        """From here on the newest checkpoint of the run is the one that it goes on from."""
-        try:
-            later = self.checkpoints.go_on_from(resumed.path)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{shown(self.folder)}: later checkpoints cannot be marked: {error}") from error
-        if later:
-            some = ", ".join(map(_name, later[:3])) + ", ..." * (len(later) > 3)
-            beside = "later checkpoints stay, beside those of --keep, until the run has passed them"
-            self.warn(f"going on from {resumed.path.name}; {beside}: {some}")
-
-    def describe(self, settings: Mapping) -> None:
-        """Writes run.json: what the run is, for people and for other programs."""
-        self._settings = dict(settings)
-        if self.keep_folder():  # which has written it
-            return
-        write_text(self.folder / "run.json", json.dumps(self._settings, indent=1) + "\n")
-
-    # ---- the log ----
-
-    @property
-    def _log(self) -> Path:
-        return self.folder / "log.jsonl"
-
-    def log(self, event: str, /, **fields) -> None:
-        """Adds a record to log.jsonl. A full disk does not end a run: the record is lost, and that is said."""
-        about = {"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        record = about | fields | about  # of a history from elsewhere, fields may be called anything
-        try:
-            if self._lock.lost():
-                raise OSError(f"{shown(self.folder)} was moved, deleted or replaced")
-            append_json_line(self._log, record)
-            if event == "epoch" and self._curves:
-                self._curves.add(record)
-                self._curves.flush()
-        except OSError as error:
-            self.warn(f"a record of the log cannot be written: {error}")
-
-    def _records(self) -> list[dict]:
-        """What the log says so far; nothing where it cannot be read."""
-        with suppress(OSError):
-            return read_log(self._log)
-        return []
-
-    def _has_told(self, checkpoint: Checkpoint) -> bool:
-        """Whether the log's epochs are those that led to the checkpoint. They are not in a new folder, nor after the
-        run went on from an earlier one in between, nor where a full disk has cost one.
-        """
-        epochs = [record for record in self._records() if record.get("event") == "epoch"]
-        epochs = [record for record in epochs if record["step"] <= checkpoint.step]
-        history = checkpoint.history
-        same = all(record | before == record for record, before in zip(epochs, history, strict=False))
-        return len(epochs) == len(history) and same
-
-    def _tell(self, history: Sequence[dict], **about) -> None:
-        """Begins the log anew: with these epochs, whatever it has said before."""
-        self.log("start", **about)
-        for record in history:
-            self.log("epoch", **record)
-
-    def warn(self, message: str) -> None:
-        """A line on the terminal, in which what does not print is escaped."""
-        tqdm.write(f"warning: {shown(message)}", file=sys.stderr)
-
-    def bad_image(self, name: str, reason: str) -> None:
-        """What loaders tell of an image that they leave out: each is named once, on the terminal and in the log."""
-        if name not in self._named:
-            self._named.add(name)
-            self.warn(f"left out {name}: {reason}")
-            self.log("bad_image", name=name, reason=reason)
-
-    @contextmanager
-    def logged(self) -> Iterator[None]:
-        """A context: what ends it early is in the log too, and how to go on is said."""
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
-            self.log("stop", reason=str(error))
-            if isinstance(error, Stopped) and self.checkpoints.paths():
-                self.warn(f"stopped; go on with --resume {shell_word(self.folder)}")
-            elif isinstance(error, Stopped):
-                self.warn("stopped before the first checkpoint: nothing was saved")
-            raise
+        except NonFiniteError as error:
+            explained = self._epoch.explained(error) if self._epoch else error
+            if explained is error:
+                raise
+            raise explained from error
+        finally:
+            if self._epoch:
+                self._epoch.close()
 
-    # ---- checkpoints, and the end ----
+    def batches(self, colour: float = 0.1, scale: float | None = 1.0) -> Batches:
+        """The loaders, after the mean image has been measured, unless it is known.
 
-    def due(self) -> bool:
-        """To be asked after each step: whether it is time for a checkpoint."""
-        self._steps_since += 1
-        if self._steps is not None and self._steps_since >= self._steps:
-            return True
-        return time.monotonic() - self._saved >= 60 * self._minutes
-
-    def save(self, net, optimizer, statistics: Statistics, state: Mapping) -> None:
-        """Saves a checkpoint. When it cannot be written, the run goes on, says so, and tries again at the next."""
-        try:
-            self._history = state["history"]
-            self.keep_folder()
-            self.checkpoints.save(net, optimizer, statistics, state)
-            self.unsaved = None
-        except CheckpointError as error:
-            self.unsaved = error
-            self.warn(f"no checkpoint of step {state['step']}: {error}")
-            self.log("unsaved", step=state["step"], reason=str(error))
-        self._saved, self._steps_since = time.monotonic(), 0
-
-    def keep_folder(self) -> bool:
-        """Goes on in a new folder where the run's own has been moved, deleted or replaced, and returns whether it does:
-        what was trained is not lost, and nothing is written into a folder that another run may have.
-
-        It has the same name if nothing has it now, so that a queue that starts the run again finds it. CheckpointError
-        when there can be none.
+        colour: the strength of the colour noise. scale: what pixels are multiplied by; None: 1 / their deviation.
         """
-        if not self._lock.lost():
-            return False
-        lost, keep = self.folder, self.checkpoints.keep
-        self._lock.release()
-        try:
-            self._enter(_free(lost, 2) if os.path.lexists(lost) else lost)
-        except OSError as error:
-            raise CheckpointError(f"{shown(lost)} was moved, deleted or replaced, and {error}") from error
-        self.checkpoints.keep = keep
-        where = "a new folder of that name" if self.folder == lost else str(self.folder)
-        self.warn(f"{lost} was moved, deleted or replaced: the run goes on in {where}, with its next checkpoint")
-        if self._curves:
-            self._curves.close()
-            self._curves = TensorBoard(self.folder / "tensorboard")
-        self._tell(self._history, moved_from=str(lost))
-        with suppress(OSError):  # a full disk
-            if self._settings is not None:
-                self.describe(self._settings)
-        return True
+        s, workers = self.settings, self.typed.workers
 
-    def contents(self) -> list[str]:
-        """What is in the folder, for people; nothing where there is none any more."""
-        with suppress(OSError):
-            return sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
-        return []
+        def on_bad(name: str, reason: str) -> None:
+            self.folder.bad_image(name, reason)
 
-    def unfinish(self) -> None:
-        """Takes the final weights away, which those of a run that goes on no longer are."""
-        if not self._lock.lost() and (self.folder / FINAL).exists():
-            self.warn(f"{self.folder / FINAL} goes, since the run goes on: what it held is in the checkpoints")
-            remove(self.folder / FINAL)
+        if self._known:
+            statistics, scale = self._known
+        else:
+            statistics = measured(self.data, s, workers, self.stop.check, on_bad)
+            scale = 1 / max(statistics.pixel_deviation, 1.0) if scale is None else scale
+        self._record["scale"] = scale
+        self.folder.describe(self._record)
+        self.images = make_batches(self.data, s, workers, statistics, scale, colour, self.net, on_bad, self._left_out)
+        return self.images
 
-    def finish(self, net, statistics: Statistics, settings: Mapping) -> None:
-        """Writes the final weights, with what is needed to use them, as the folder `final`: all of it or nothing."""
-        self.keep_folder()
-        folder = self.folder / FINAL
-        try:
-            commit_folder(folder, lambda beside: write_trained(beside, whole_parameters(net), statistics, settings))
-        except (CheckpointError, OSError) as error:
-            raise CheckpointError(f"{shown(folder)}: cannot be written ({shown(error.__cause__ or error)})") from error
+    def epochs(self, last: int) -> Iterator[RunEpoch]:
+        """The epochs that are left of `last`, each to be ended by `end`. An interrupted one goes on where it was."""
+        if len(self.history) < last:
+            self.folder.unfinish()
+        if not self.history and self._running is None:
+            self.save(epoch=0)  # a full disk is told of at once, and the images need not be measured again
+        for number in range(len(self.history), last):
+            self._epoch, self._running = RunEpoch(self, number, last, self._running), None
+            yield self._epoch
+            if not self._epoch.ended:
+                raise RuntimeError("Run.epochs: expected epoch.end(trained, tested) before the next epoch")
+        self._epoch = None
 
+    @property
+    def folder(self) -> RunFolder:
+        if self._folder is None:
+            raise RuntimeError("Run: its folder is there from `begin` on")
+        return self._folder
 
-def _name(checkpoint: Path) -> str:
-    """As a message names it."""
-    try:
-        read_state(checkpoint)
-    except (OSError, ValueError):
-        return f"{checkpoint.name} (damaged)"
-    return checkpoint.name
+    @property
+    def path(self) -> Path:
+        """The run's folder; another one after the first was moved or deleted."""
+        return self.folder.path
 
+    @property
+    def errors(self) -> list[float]:
+        """The validation's top-1 error of each epoch so far, in percent."""
+        return [record["validation"]["top1_error"] for record in self.history]
 
-def _free(prefix: str | Path, first: int) -> Path:
-    """The folder prefix-1, or the next number that is free."""
-    return next(path for number in itertools.count(first) if not os.path.lexists(path := Path(f"{prefix}-{number}")))
+    # ---- what a RunEpoch asks for ----
+
+    def save(self, epoch: int, running: EpochState | None = None) -> None:
+        """A checkpoint at the start of this epoch, or in it."""
+        step, counts = (self.begun + running.batches, running.counts()) if running else (self.begun, {})
+        state = {"settings": self._record, "history": self.history, "step": step, "epoch": epoch, "running": counts}
+        self.folder.save(self.net, self.optimizer, self.images.statistics, state | {"left_out": self.images.left_out})
+
+    def leave(self) -> None:
+        """Ends a run that was asked to stop; CheckpointError where it could not be saved."""
+        if self.folder.unsaved:
+            raise self.folder.unsaved
+        self.stop.check()
+
+    def end_epoch(self, epoch: RunEpoch, trained: EpochState, tested: EpochState) -> None:
+        images, lr = self.images, self.optimizer.lr
+        print(epoch_line(epoch.title, lr, trained, tested, len(self.data.classes)), flush=True)
+        self.begun += len(images.train)
+        record = {"epoch": epoch.number + 1, "step": self.begun, "lr": lr, "train": trained.record()}
+        record |= {"validation": tested.record(), "left_out": sum(map(len, images.left_out.values()))}
+        record |= {"images_per_second": trained.images_per_second, "waiting_share": trained.waiting_share}
+        self.history.append(record)
+        self.folder.log("epoch", **record, parameters=parameter_sizes(self.net, self.optimizer))
+        asked = self.stop.received
+        self.save(epoch.number + 1)
+        if asked:
+            self.leave()
+
+    # ---- the end ----
+
+    def finish(self) -> None:
+        """Writes the final weights, with what is needed to use them: `final` in the run's folder."""
+        self.folder.finish(self.net, self.images.statistics, self._record)
+
+    def watch(self, loader: Loader) -> Callable[[EpochState], None]:
+        """For an evaluation after the last epoch: shows how far it is, and lets signals end it."""
+        progress = Progress(loader.views, len(loader), classes=len(self.data.classes))
+        self._stack.callback(progress.close)
+
+        def report(state: EpochState) -> None:
+            progress(state)
+            self.stop.check()
+
+        return report
+
+    def tested(self, loader: Loader, result: EpochState) -> None:
+        """A line and a record of a test of the final weights."""
+        print(errors_line(loader.views, result, len(self.data.classes), skipped=len(loader.bad)))
+        about = {"step": self.begun, "views": loader.views, "left_out": len(loader.bad)}
+        self.folder.log("test", **about, **result.record())
+        if self.folder.keep_folder():  # it was moved or deleted meanwhile
+            self.finish()
+
+    def done(self) -> None:
+        """The last word: how long it took, and what is where."""
+        made = shown(", ".join(self.folder.contents()))
+        print(f"\nDone in {duration(time.perf_counter() - self._started)}. In {shown(self.path)}: {made}")

@@ -3,6 +3,7 @@
 Only safetensors and JSON are read. What a run needs beyond that to go on is in checkpoint.py.
 """
 
+import functools
 import json
 import math
 import os
@@ -26,6 +27,7 @@ WEIGHTS, STATISTICS = "weights.safetensors", "statistics.safetensors"
 STATE = "state.json"  # beside them in a checkpoint
 FINAL = "final"  # the folder in a run's with both, once it is finished
 NAME = re.compile("step-[0-9]{9,}")  # of a checkpoint's folder
+BEFORE = "alexnet"  # the only model of runs that name none
 LEFT = "LEFT_BEHIND"  # the file that marks one that its run has left behind
 
 
@@ -64,23 +66,26 @@ def write_trained(folder: Path, weights: Mapping[str, np.ndarray], statistics: S
     write_arrays(folder / WEIGHTS, weights, {"settings": json.dumps(dict(settings))})
 
 
-def load_trained(path: str | Path, report: Callable[[str], None] = print) -> Trained:
+def load_trained(
+    path: str | Path, report: Callable[[str], None] = print, model: str | Callable[..., Sequential] | None = None
+) -> Trained:
     """The network at `path`: a weights.safetensors, the folder of a checkpoint, or the folder of a run.
 
     Of a finished run it is its final one, else its newest checkpoint that is not damaged; `report` is told of those
-    that are. The weights' metadata has "settings", a JSON object with at least "network" (the arguments of
-    models.alexnet), "resize", "crop", "scale" and "classes"; statistics.safetensors lies beside the weights.
-    CheckpointError says what is missing.
+    that are. The weights' metadata has "settings", a JSON object with at least "network" (the arguments of its
+    "model", of models.alexnet where none is named), "resize", "crop", "scale" and "classes"; statistics.safetensors
+    lies beside the weights. model: builds a network of the user's own, a function or "module:function"; what a file
+    names is never imported. CheckpointError says what is missing.
     """
     path = Path(path)
     if os.path.isfile(path):  # which, unlike the path's own methods, takes names that no file can have
-        return _load(path)
+        return _load(path, model)
     if not os.path.isdir(path):
         expected = "expected weights, a checkpoint's or a run's folder"
         raise CheckpointError(f"{shown(path)}: no such file or folder: {expected}")
     if (path / WEIGHTS).exists():
-        return _load(path / WEIGHTS)
-    return _newest(path, report)
+        return _load(path / WEIGHTS, model)
+    return _newest(path, report, model)
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
@@ -100,14 +105,14 @@ def left_behind(checkpoint: Path) -> bool:
     return (checkpoint / LEFT).exists()
 
 
-def _newest(run: Path, report: Callable[[str], None]) -> Trained:
+def _newest(run: Path, report: Callable[[str], None], model: str | Callable[..., Sequential] | None) -> Trained:
     """The final network, or the newest checkpoint that can be read; all are listed again after each failure, since one
     may vanish while the run goes on.
     """
     failures: dict[Path, CheckpointError] = {}
     while found := [p for p in (*checkpoint_paths(run / "checkpoints"), *run.glob(FINAL)) if p not in failures]:
         try:
-            return _load(found[-1] / WEIGHTS)
+            return _load(found[-1] / WEIGHTS, model)
         except CheckpointError as error:
             failures[found[-1]] = error
             if found[-1].exists():
@@ -118,7 +123,7 @@ def _newest(run: Path, report: Callable[[str], None]) -> Trained:
     raise CheckpointError(f"{shown(run)}: looked for {FINAL}/{WEIGHTS} or checkpoints/step-*/{WEIGHTS}, found neither")
 
 
-def _load(path: Path) -> Trained:
+def _load(path: Path, own: str | Callable[..., Sequential] | None) -> Trained:
     if any((path.parent / name).exists() for name in (CHECKSUMS, STATE)):  # else these are weights on their own
         try:
             check_folder(path.parent, (WEIGHTS, STATISTICS))
@@ -126,6 +131,7 @@ def _load(path: Path) -> Trained:
             raise CheckpointError(str(error)) from error
     shapes, metadata = read_shapes(path)
     settings = _settings(path, metadata)
+    model = _model(path, settings["model"], own)
     beside = path.with_name(STATISTICS)
     if not beside.exists():
         raise CheckpointError(
@@ -136,16 +142,31 @@ def _load(path: Path) -> Trained:
         statistics = Statistics.from_arrays(read_arrays(beside)[0])
         check_size(statistics, settings)
         with room_for(shapes):
-            net = models.alexnet(**settings["network"])
-        outputs, classes = net.output_shape((3, settings["crop"], settings["crop"])), len(settings["classes"])
+            net = model(**settings["network"])
+        channels, crop = len(statistics.mean_image), settings["crop"]
+        outputs, classes = net.output_shape((channels, crop, crop)), len(settings["classes"])
         if outputs != (classes,):
-            raise ValueError(f"{outputs[0]} outputs, and {classes} classes")
+            raise ValueError(f"outputs of {outputs}, and {classes} classes")
     except (OverflowError, RecursionError, TypeError, ValueError) as error:
         reason = f"its network or statistics cannot be rebuilt: {shown(str(error)[:300])}"
         raise CheckpointError(f"{shown(path)}: {reason}") from error
     check_shapes(net, shapes, shown(path))  # before they are read
     set_parameters(net, read_arrays(path)[0], shown(path))
     return Trained(net, statistics, settings, path)
+
+
+def _model(path: Path, name: str, own: str | Callable[..., Sequential] | None) -> Callable[..., Sequential]:
+    """What builds the network that a file names: one of this project's models, or what the user has named for it."""
+    if name in models.MODELS:
+        return functools.partial(models.build, name)
+    if ":" not in name:
+        raise CheckpointError(f"{shown(path)}: is of the model {brief(name)}, which this tinynet does not have")
+    if own is None:
+        raise CheckpointError(
+            f"{shown(path)}: is of a model of somebody's own, {brief(name)}, which no file can make tinynet import:"
+            f" name it yourself with --model MODULE:FUNCTION (model=)"
+        )
+    return functools.partial(models.build, own) if isinstance(own, str) else own
 
 
 def room_for(shapes: Shapes) -> AbstractContextManager[None]:
@@ -176,7 +197,7 @@ def _settings(path: Path, metadata: dict[str, str]) -> dict:
     if missing:
         found = shown(", ".join(list(settings)[:20])) or "none"
         raise CheckpointError(f"{shown(path)}: its settings lack {', '.join(missing)}; found {found}")
-    settings = {"names": settings["classes"]} | settings
+    settings = {"names": settings["classes"], "model": BEFORE} | settings
     try:
         check_settings(settings)
     except ValueError as error:
@@ -200,6 +221,8 @@ def check_settings(settings: Mapping) -> None:
         return isinstance(value, bool)
 
     expected = {
+        "job": (text, "a text"),
+        "model": (text, "a text"),
         "network": (lambda value: isinstance(value, dict), "an object"),
         "resize": (size, "a whole number above 0"),
         "crop": (size, "a whole number above 0"),

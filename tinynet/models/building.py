@@ -1,0 +1,55 @@
+"""Networks by name: those of this folder, and a user's own, named "module:function"."""
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+
+from tinynet.models.alexnet import alexnet, alexnet_torchvision
+from tinynet.models.lenet import lenet
+from tinynet.models.vgg import vgg
+from tinynet.network import Sequential
+
+MODELS: dict[str, Callable[..., Sequential]] = {
+    model.__name__: model for model in (alexnet, alexnet_torchvision, lenet, vgg)
+}
+
+
+def build(name: str, **arguments) -> Sequential:
+    """The network of this name with these arguments: one of MODELS, or "module:function", which is imported.
+
+    So a name that comes from a file must be one of MODELS before it is given to this function. ValueError for a name or
+    an argument that is not known, TypeError when the function returns no Sequential, ImportError when there is none.
+    """
+    model = MODELS[name] if name in MODELS else own(name)
+    takes = inspect.signature(model).parameters
+    unknown = [argument for argument in arguments if argument not in takes]
+    if unknown and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
+        raise ValueError(f"{name}: takes {', '.join(takes) or 'no arguments'}; got {', '.join(unknown)[:200]}")
+    net = model(**arguments)
+    if not isinstance(net, Sequential):
+        raise TypeError(f"{name}: expected it to return a Sequential, got {type(net).__name__}")
+    return net
+
+
+def own(name: str) -> Callable[..., Sequential]:
+    """A user's function "module:function", imported as python does, from the current folder too."""
+    module_name, colon, function = name.partition(":")
+    if not (module_name and colon and function):
+        near = difflib.get_close_matches(name, MODELS, 1)
+        ask = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"expected a model, {', '.join(MODELS)}, or your own as module:function; got {name!r}{ask}")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and imports one that is not
+        raise ImportError(f"{name}: there is no module {module_name!r} here nor among the installed ones") from error
+    model = getattr(module, function, None)
+    if not callable(model):
+        raise ImportError(f"{name}: {module_name} has no function {function!r}")
+    return model

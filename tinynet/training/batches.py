@@ -1,0 +1,69 @@
+"""The batches of a run: its loaders, and the mean image that is subtracted, measured or known from before."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tinynet.data import Dataset, Loader, Prepare, Statistics, measure
+from tinynet.training.progress import Counter
+from tinynet.training.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What a run trains on, `train`, and is tested on: `val`, the middle crop, and `ten` views; prepare(batch) is the
+    net's input. Pixels, less their mean, are multiplied by `scale`.
+    """
+
+    train: Loader
+    val: Loader
+    ten: Loader
+    prepare: Prepare
+    statistics: Statistics
+    scale: float
+
+    @property
+    def left_out(self) -> dict[str, dict[int, str]]:
+        """The images that could not be read, for each split what Loader.bad holds."""
+        return {"train": self.train.bad, "val": self.val.bad}
+
+
+def measured(
+    data: Dataset, settings: RunSettings, workers: int, check: Callable[[], None], on_bad: Callable[[str, str], None]
+) -> Statistics:
+    """The training set's statistics; those that a prepared cache has, when they are of all images.
+
+    check: called on the way, and may end it by raising.
+    """
+    if data.statistics is not None and settings.measure_images is None:
+        return data.statistics
+    print("Measuring the mean image and the principal components of colour ...", flush=True)
+    counter = Counter("measuring")
+
+    def counted(done: int, total: int) -> None:
+        counter(done, total)
+        check()
+
+    limit, bad = settings.measure_images, settings.max_bad
+    return measure(data.train, settings.resize, limit, max(1, workers), settings.seed, counted, bad, on_bad)
+
+
+def make_batches(
+    data: Dataset, settings: RunSettings, workers: int, statistics: Statistics, scale: float, colour: float, net,
+    on_bad: Callable[[str, str], None], left_out: Mapping[str, Mapping[int, str]],
+) -> Batches:  # fmt: skip
+    """left_out: as Batches has it, of a run that goes on."""
+
+    def loader(split: str, batch_size: int, views: str, **more) -> Loader:
+        s = settings
+        common = {"seed": s.seed, "workers": workers, "max_bad": s.max_bad, "on_bad": on_bad}
+        bad = left_out.get(split)
+        return Loader(getattr(data, split), batch_size, s.resize, s.crop, views, known_bad=bad, **common, **more)
+
+    return Batches(
+        train=loader("train", settings.batch_size, "random", statistics=statistics, colour=colour),
+        val=loader("val", settings.batch_size, "middle"),
+        ten=loader("val", max(1, settings.batch_size // 10), "ten"),
+        prepare=Prepare(statistics, settings.crop, scale, net),
+        statistics=statistics,
+        scale=scale,
+    )

@@ -1,0 +1,67 @@
+"""An epoch of a run: what is done after each of its batches, and at its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinynet.training.loop import Epoch, EpochState, NonFiniteError
+from tinynet.training.progress import Progress
+
+if TYPE_CHECKING:
+    from tinynet.training.run import Run
+
+
+class RunEpoch(Epoch):
+    """What `Run.epochs` yields: train_epoch and evaluate take it, and `end` takes their results.
+
+    After each batch it shows how far the pass is, saves a checkpoint when one is due (in training) or asked for, and
+    leaves when a signal has come.
+    """
+
+    def __init__(self, run: Run, number: int, last: int, state: EpochState | None):
+        super().__init__(number, state)
+        self.title, self.ended = f"epoch {number + 1:2}/{last}", False
+        self._run, self._last = run, last
+        self._shown = self.state  # the pass that the bar is of
+        self._bar: Progress | None = None
+        if self.state.batches < len(run.images.train):  # else it was interrupted in its validation
+            self._bar = self._open_bar()
+
+    def _open_bar(self) -> Progress:
+        train, val, classes = self._run.images.train, self._run.images.val, len(self._run.data.classes)
+        if self._shown is self.state:
+            return Progress(self.title, len(train), epochs_after=self._last - self.number - 1, classes=classes)
+        return Progress(f"{self.title} validation", len(val), classes=classes)
+
+    def __call__(self, state: EpochState) -> None:
+        run, training = self._run, state is self.state
+        if state is not self._shown:
+            self.close()
+            self._shown, self._bar = state, None
+        if self._bar is None:
+            self._bar = self._open_bar()
+        self._bar.lr = run.optimizer.lr if training else None
+        self._bar(state)
+        asked = run.stop.received
+        if asked or (training and run.folder.due()):
+            run.save(self.number, self.state)
+        if asked:
+            run.leave()
+
+    def end(self, trained: EpochState, tested: EpochState) -> None:
+        """A line, a record in the log and a checkpoint; then it leaves, if a signal has come."""
+        self.close()
+        self.ended = True
+        self._run.end_epoch(self, trained, tested)
+
+    def close(self) -> None:
+        """Takes the bar away; it goes by itself at the end of a pass."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def explained(self, error: NonFiniteError) -> NonFiniteError:
+        """The error with its place, where evaluation, which knows of none, has raised it."""
+        if self.state.ended is None or self.ended:
+            return error
+        step, lr = self._run.begun + len(self._run.images.train) - 1, self._run.optimizer.lr
+        return NonFiniteError(f"after step {step} (epoch {self.number + 1}, learning rate {lr:g}): {error}")

@@ -1,0 +1,68 @@
+"""What a run tells of its results: the line of an epoch, the errors of a test, and tests of what was trained before."""
+
+import argparse
+import functools
+import math
+import sys
+from pathlib import Path
+
+from tinynet.data import Dataset, open_dataset, view_count
+from tinynet.files import shown
+from tinynet.training.evaluation import Evaluation, evaluate_networks
+from tinynet.training.loop import EpochState
+from tinynet.training.metrics import write_class_table
+from tinynet.training.progress import Counter, Progress, duration
+from tinynet.training.trained import load_trained
+
+
+def epoch_line(title: str, lr: float, trained: EpochState, tested: EpochState, classes: int) -> str:
+    top5 = f", top-5 {tested.top5_error:.1f} %" if classes > 5 else ""
+    return (
+        f"{title}  train: loss {trained.loss:.3f}, top-1 error {trained.top1_error:.1f} %"
+        f"  validation: loss {tested.loss:.3f}, top-1 {tested.top1_error:.1f} %{top5}  lr {lr:g},"
+        f" {trained.images_per_second:.0f} images/s, waiting for data {100 * trained.waiting_share:.0f} %,"
+        f" {duration(trained.seconds + tested.seconds)}"
+    )
+
+
+def errors_line(
+    views: str, result: EpochState | Evaluation, classes: int, networks: int = 1, skipped: int = 0
+) -> str:
+    name = {"middle": "middle crop", "ten": "ten views"}.get(views, f"{view_count(views)} views ({views})")
+    several = f"mean of {networks} networks, " if networks > 1 else ""
+    unread = f", without {skipped:,} that cannot be read" if skipped else ""
+    top5 = f", top-5 error {result.top5_error:.2f} %" if classes > 5 else ""
+    return f"Validation, {several}{name}: top-1 error {result.top1_error:.2f} %{top5}{unread}"
+
+
+def open_noted(path: str | Path) -> Dataset:
+    """The data set at `path`; what a user should know of it is said."""
+    data = open_dataset(path, Counter("listing"))
+    for note in data.notes:
+        print(f"warning: {note}", file=sys.stderr)
+    return data
+
+
+def report_errors(typed: argparse.Namespace, max_bad: float = 0.01) -> None:
+    """The job of --test-only: errors of one network, or of the mean of several, in each of the views; and class by
+    class, as a table. typed: see parse_options.
+    """
+    paths = typed.weights or [typed.output_dir if typed.resume is True else typed.resume]
+    load = functools.partial(load_trained, model=typed.model)
+    images = [max(1, 128 // view_count(views)) for views in typed.views]  # at a time
+    if typed.class_table and not Path(typed.class_table).absolute().parent.is_dir():
+        raise ValueError(f"--class-table {shown(typed.class_table)}: no such folder")
+    if typed.class_table and Path(typed.class_table).is_dir():
+        raise ValueError(f"--class-table {shown(typed.class_table)}: expected a file, found a folder")
+    data = open_noted(typed.data or load(paths[0]).data())
+    paths = [load(path).for_classes(data.classes).path for path in paths]  # what does not fit is found out now
+    print(f"{shown(data.root)}: {len(data.val):,} validation images of {len(data.classes)} classes")
+    print("Evaluating", *map(shown, paths), sep="\n  ")
+    bad = {"max_bad": getattr(typed, "max_bad", max_bad)}
+    for views, batch_size in zip(typed.views, images, strict=True):
+        with Progress(views, len(paths) * math.ceil(len(data.val) / batch_size), classes=len(data.classes)) as progress:
+            result = evaluate_networks(map(load, paths), data.val, views, batch_size, typed.workers, progress, **bad)
+        print(errors_line(views, result, len(data.classes), result.networks, result.skipped))
+    if typed.class_table:
+        write_class_table(typed.class_table, result.classes)
+        print(f"Errors of each class ({views}): {shown(typed.class_table)}")

@@ -1,0 +1,176 @@
+"""Settings of a job: a dataclass whose fields bring their help texts and bounds along.
+
+From them come the options of the command line, what a checkpoint may hold, and the one rule that settles them: typed by
+the user, else kept in the checkpoint, else the preset's.
+"""
+
+import argparse
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from tinynet.arrays import CheckpointError
+from tinynet.files import brief, is_number, shown
+
+
+def setting(
+    default: Any = dataclasses.MISSING, help: str = "", *, group: str | None = None, choices: Sequence = (),
+    least: float | None = None, above: float | None = None, like: str | None = None, free: bool = False,
+    short: str | None = None, metavar: str | None = None,
+) -> Any:  # fmt: skip
+    """A field of a job's settings: an int, float, str or bool, or these or None. Presets give one without default.
+
+    group: the heading in --help, of this field and those after it. choices: all values that it may have. least, above:
+    the smallest, or what is too small. like: of None, the setting whose value it then has. free: it may differ when a
+    run goes on, since the weights do not depend on it. short: a second name, such as "-b".
+    """
+    about = {"help": help, "group": group, "choices": tuple(choices), "least": least, "above": above}
+    about |= {"like": like, "free": free, "short": short, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=about)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What every run needs; a job adds its own in a subclass. ValueError for values that cannot be."""
+
+    checkpoint_minutes: float = setting(15.0, "between checkpoints", group="long runs", above=0, free=True, metavar="N")
+    checkpoint_steps: int | None = setting(None, "between checkpoints, if that is sooner", least=1, free=True,
+        metavar="N")  # fmt: skip
+    keep: int = setting(3, "checkpoints kept, beside the best", least=1, free=True, metavar="K")
+    tensorboard: bool = setting(False, "write TensorBoard's curves into the run's folder", free=True)
+    max_bad: float = setting(0.01, "of the images that may be unreadable", least=0, free=True, metavar="SHARE")
+    resize: int = setting(help="images are cut to this square first", group="images and epochs", least=1)
+    crop: int = setting(help="the net's input, cropped from it", least=1)
+    measure_images: int | None = setting(None, "measure the mean image and colours on N images (default: all)", least=1,
+        metavar="N")  # fmt: skip
+    batch_size: int = setting(help="images of a step", least=1, short="-b")
+    epochs: int = setting(help="times that all training images are seen", least=1, free=True)
+    seed: int = setting(0, "of weights, order, crops and dropout")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if expected := _out_of_bounds(field, value):
+                raise ValueError(f"{option(field.name)} {value}: expected {expected}")
+        if self.max_bad > 1:
+            raise ValueError(f"--max-bad {self.max_bad}: expected a share of the images from 0 to 1")
+        if self.crop > self.resize:
+            raise ValueError(f"--crop {self.crop}: expected no more than --resize, {self.resize}")
+
+
+S = TypeVar("S", bound=RunSettings)
+
+
+def option(name: str) -> str:
+    """A setting's name on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def settle(preset: S, typed: Mapping[str, Any], kept: Mapping[str, Any] | None = None, override: bool = False) -> S:
+    """The settings of a run: what was typed, else what its checkpoint has kept, else the preset's.
+
+    kept: a checkpoint's settings, where the run goes on. ValueError then for one that was typed and would change what
+    the checkpoint was made with, unless that is free or `override` is set.
+    """
+    fields = {field.name: field.metadata for field in dataclasses.fields(preset)}
+    values = {name: (kept or {}).get(name, getattr(preset, name)) for name in fields}
+    for name, given in typed.items():
+        before = values[name]
+        if kept is not None and not override and not fields[name]["free"] and given != before:
+            takes = "--override takes it all the same, unless the weights' shapes depend on it"
+            raise ValueError(f"{option(name)} {given}: the checkpoint was made with {before}; {takes}")
+        values[name] = given
+    for name, about in fields.items():
+        if values[name] is None and about["like"]:
+            values[name] = values[about["like"]]
+    return dataclasses.replace(preset, **values)
+
+
+def check_kept(kept: Mapping[str, object], kind: type[RunSettings], beside: set[str], source: str) -> None:
+    """CheckpointError unless what a checkpoint has kept are settings of this kind, each of its type, and those whose
+    names are in `beside`. `source`: what errors call it.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    if unknown := sorted(kept.keys() - fields.keys() - beside):
+        names = shown(", ".join(unknown[:5]))[:200] + ", ..." * (len(unknown) > 5)
+        raise CheckpointError(f"{source}: has settings that this job does not know: {names}")
+    for name in fields.keys() & kept.keys():
+        if not _has_type(fields[name], kept[name], kind):
+            raise CheckpointError(f"{source}: its settings: {name} cannot be {brief(kept[name])}")
+
+
+# ---- the command line ----
+
+
+def add_options(parser: argparse.ArgumentParser, presets: Mapping[str, RunSettings]) -> None:
+    """An option for each setting, which is in the result of parse_args only when it was typed.
+
+    presets: by when they are taken, such as "without --data"; the first is what help calls the default.
+    """
+    (_, first), *others = presets.items()
+    group: Any = parser
+    for field in dataclasses.fields(first):
+        about, kind = field.metadata, _type_of(type(first), field.name)[0]
+        if about["group"]:
+            group = parser.add_argument_group(about["group"])
+        default = getattr(first, field.name)
+        differing = [(when, getattr(other, field.name)) for when, other in others]
+        told = "".join(f"; {value} {when}" for when, value in differing if value != default)
+        text = about["help"]
+        if about["like"]:
+            text += f" (default: {option(about['like'])})"
+        elif default is not None and kind is not bool:
+            text += f" (default: {default}{told})"
+        names = [about["short"]] * bool(about["short"]) + [option(field.name)]
+        more: dict[str, Any] = {"help": text.strip().replace("%", "%%"), "default": argparse.SUPPRESS}
+        if kind is bool:
+            more["action"] = argparse.BooleanOptionalAction
+        else:
+            more |= {"type": kind, "metavar": about["metavar"], "choices": about["choices"] or None}
+        group.add_argument(*names, **more)
+
+
+# ---- a field ----
+
+
+@functools.cache
+def _type_of(kind: type[RunSettings], name: str) -> tuple[type, bool]:
+    """(int, float, str or bool; whether it may be None)."""
+    hint = typing.get_type_hints(kind)[name]
+    if isinstance(hint, types.UnionType):
+        (one,) = (part for part in typing.get_args(hint) if part is not type(None))
+        return one, True
+    return hint, False
+
+
+def _has_type(field: dataclasses.Field, value: object, kind: type[RunSettings]) -> bool:
+    expected, optional = _type_of(kind, field.name)
+    if value is None:
+        return optional
+    if field.metadata["choices"]:
+        return value in field.metadata["choices"]
+    return is_number(value) if expected is float else type(value) is expected
+
+
+def _out_of_bounds(field: dataclasses.Field, value: Any) -> str | None:
+    """What was expected, where a value is out of its bounds."""
+    about = field.metadata
+    if value is None:
+        return None
+    if about["choices"] and value not in about["choices"]:
+        return f"one of {', '.join(map(str, about['choices']))}"
+    if about["least"] is not None and not value >= about["least"]:  # so that NaN is none
+        return f"{about['least']} or more"
+    if about["above"] is not None and not value > about["above"]:
+        return f"more than {about['above']}"
+    if isinstance(value, float) and not is_number(value):
+        return "a finite number"
+    return None
+
+
+def typed_settings(typed: argparse.Namespace, kind: type[RunSettings]) -> dict[str, Any]:
+    """Those of the settings that the user has typed."""
+    return {field.name: getattr(typed, field.name) for field in dataclasses.fields(kind) if hasattr(typed, field.name)}
