@@ -18,6 +18,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import filelock
 
@@ -116,12 +117,12 @@ def read_json(path: Path) -> object:
     return parse_json(path.read_bytes())
 
 
-def is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Whether a value from JSON is a whole number from 0 on, of a size that something can be counted to."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a value from JSON is a finite number that a float can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False

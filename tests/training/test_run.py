@@ -150,7 +150,7 @@ def test_an_epoch_has_to_be_ended(images, tmp_path, monkeypatch):
         s = run.settle(PRESET)
         run.open_data()
         net = run.build("lenet", num_classes=3, in_channels=3, input_size=s.crop)
-        with pytest.raises(RuntimeError, match="its folder is there from `begin` on"):
+        with pytest.raises(RuntimeError, match="folder is there from `begin` on"):
             print(run.path)
         run.begin(net, SGD(net, s.lr))
         run.batches(colour=0.0)
