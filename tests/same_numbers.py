@@ -39,9 +39,9 @@ def newest(folder: Path) -> int:
     return max((int(path.name[5:]) for path in (folder / "run" / "checkpoints").glob("step-*")), default=-1)
 
 
-def interrupted(code: Path, folder: Path, *options: str) -> None:
-    """Stopped by Ctrl-C in the middle of its second epoch and of its fifth, and gone on with."""
-    process = start(code, folder, *options, "--checkpoint-steps", "7")
+def interrupted(before: Path, code: Path, folder: Path, *options: str) -> None:
+    """Begun with the code before, stopped by Ctrl-C in its second epoch and in its sixth, and gone on with."""
+    process = start(before, folder, *options, "--checkpoint-steps", "7")
     for step in (130, 510):
         while process.poll() is None and newest(folder) < step:
             time.sleep(0.01)
@@ -80,7 +80,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as name:
                 folder, options = Path(name), [*options, "--output-dir", "run"]
                 if job == "interrupted":
-                    interrupted(code, folder, *options)
+                    interrupted(args.before.resolve(), code, folder, *options)
                 else:
                     finish(start(code, folder, *options))
                 found.append(numbers(folder))

@@ -13,13 +13,15 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(on_gpu, reason="its arrays are NumPy's")
-def test_its_python_runs_and_learns():
+def test_its_python_runs_and_learns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where its run goes
     blocks = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
     assert len(blocks) >= 4
-    printed, session = io.StringIO(), {}
+    printed, session = io.StringIO(), {"__name__": "__main__"}
     with contextlib.redirect_stdout(printed):
         for block in blocks:
             exec(compile(block, "README.md", "exec"), session)
     losses = [float(loss) for loss in re.findall(r"^step .*: loss (.*)$", printed.getvalue(), re.M)]
     assert len(losses) == 7 and losses[-1] < 0.5 < 1.386 < losses[0]
     assert float(re.search(r"^right: (.*)$", printed.getvalue(), re.M)[1]) > 0.9
+    assert "epoch  3/3" in printed.getvalue() and (tmp_path / "runs" / "lenet-pictures-1" / "final").is_dir()

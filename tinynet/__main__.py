@@ -3,4 +3,4 @@
 from tinynet import commands, console
 
 if __name__ == "__main__":
-    console.run(commands.main)
+    console.run(commands.main, interrupted="Interrupted.")

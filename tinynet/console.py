@@ -14,9 +14,9 @@ from tinynet.training.loop import NonFiniteError
 ERRORS = BackendError, CheckpointError, DataError, NonFiniteError, ImportError, OSError, ValueError
 
 
-def run(program: Callable[[], None]) -> None:
+def run(program: Callable[[], None], interrupted: str = "Interrupted: nothing was saved.") -> None:
     """Calls the program, whose output need not be read to its end. Exit code 1 after an error; after a signal 128 and
-    its number, as shells have it.
+    its number, as shells have it. interrupted: what is said where Ctrl-C ends the program at once.
     """
     try:
         with lasting_output():
@@ -24,7 +24,7 @@ def run(program: Callable[[], None]) -> None:
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
     except KeyboardInterrupt:
-        print("\nInterrupted: nothing was saved.", file=sys.stderr)
+        print(f"\n{interrupted}", file=sys.stderr)
         sys.exit(130)
     except ERRORS as error:
         message = shown(error, keep="\n")

@@ -6,6 +6,7 @@ What a command needs beyond its options is imported when it runs.
 import argparse
 import importlib
 
+ABOUT = "What is done before and after training; examples/ has the training itself."
 COMMANDS = {  # a file of this folder, and what it is for
     "prepare": "decode and cut a data set's images once, for all epochs of all runs",
     "plot": "pictures of a run: learning curves, filters, test images and guesses",
@@ -14,7 +15,7 @@ COMMANDS = {  # a file of this folder, and what it is for
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command that the arguments name; without any, shows what there is."""
-    parser = argparse.ArgumentParser(prog="python -m tinynet", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tinynet", description=ABOUT)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, what in COMMANDS.items():
         command = importlib.import_module(f"{__name__}.{name}")

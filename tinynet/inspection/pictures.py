@@ -195,7 +195,7 @@ def _draw_guesses(trained: Trained, dataset: Dataset, out: Path, title: str, ima
         f"{title}, {_state(trained)}: validation images chosen by seed {seed}, each with its true class and the best"
     )
     about += " guesses by the mean over ten views, the right one in red"
-    plots.guesses(pictures, predictions.labels, predictions.probabilities, settings["names"], path, about)
+    plots.guesses(pictures, predictions.labels.tolist(), predictions.probabilities, settings["names"], path, about)
     return f"{path}: {len(pictures)} validation images and the best guesses, by the mean over ten views"
 
 
@@ -254,8 +254,8 @@ def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
     images that can be read: (N,), (N, numbers) float32. DataError if none can.
     """
     body = trained.net[: list(trained.net.layers)[-2]]  # all but fc8
-    passed_over = {"max_bad": 1.0, "on_bad": lambda name, reason: None}
-    loader = Loader(split, 32, trained.settings["resize"], trained.settings["crop"], "middle", **passed_over)
+    size, crop = trained.settings["resize"], trained.settings["crop"]
+    loader = Loader(split, 32, size, crop, "middle", max_bad=1.0, on_bad=lambda name, reason: None)  # passed over
     prepare, counter = trained.prepare(), Counter("comparing")
     indices, features = [], []
     for number, batch in enumerate(loader.epoch(), start=1):

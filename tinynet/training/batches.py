@@ -53,17 +53,19 @@ def make_batches(
 ) -> Batches:  # fmt: skip
     """left_out: as Batches has it, of a run that goes on."""
 
-    def loader(split: str, batch_size: int, views: str, **more) -> Loader:
-        s = settings
-        common = {"seed": s.seed, "workers": workers, "max_bad": s.max_bad, "on_bad": on_bad}
-        bad = left_out.get(split)
-        return Loader(getattr(data, split), batch_size, s.resize, s.crop, views, known_bad=bad, **common, **more)
+    s = settings
+
+    def loader(split: str, batch_size: int, views: str) -> Loader:
+        return Loader(
+            getattr(data, split), batch_size, s.resize, s.crop, views, statistics, colour, s.seed, workers,
+            max_bad=s.max_bad, on_bad=on_bad, known_bad=left_out.get(split),
+        )  # fmt: skip
 
     return Batches(
-        train=loader("train", settings.batch_size, "random", statistics=statistics, colour=colour),
-        val=loader("val", settings.batch_size, "middle"),
-        ten=loader("val", max(1, settings.batch_size // 10), "ten"),
-        prepare=Prepare(statistics, settings.crop, scale, net),
+        train=loader("train", s.batch_size, "random"),
+        val=loader("val", s.batch_size, "middle"),
+        ten=loader("val", max(1, s.batch_size // 10), "ten"),
+        prepare=Prepare(statistics, s.crop, scale, net),
         statistics=statistics,
         scale=scale,
     )

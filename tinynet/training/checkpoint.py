@@ -149,15 +149,15 @@ def _history(folder: Path) -> list[dict] | None:
     return None
 
 
-def _checked(state: object) -> dict:
+def _checked(found: object) -> dict:
     """The fields of a Checkpoint that a state.json holds; ValueError where they are not what a run has written."""
 
     def require(right: bool, what: str, value: object) -> None:
         if not right:
             raise ValueError(f"{STATE}: expected {what}, found {brief(value)}")
 
-    require(isinstance(state, dict), "an object", state)
-    state = {"left_out": {}} | state
+    require(isinstance(found, dict), "an object", found)
+    state: dict = {"left_out": {}} | found  # type: ignore[operator]  # which has just been looked at
     kinds = {"settings": dict, "history": list, "step": int, "epoch": int, "running": dict, "left_out": dict}
     require(state.keys() == kinds.keys(), f"{', '.join(kinds)}", ", ".join(state))
     for name, kind in kinds.items():
@@ -220,11 +220,13 @@ class Checkpoints:
         (checkpoint / LEFT).unlink(missing_ok=True)
         for path in self.paths():
             before = _history(path)
-            known = history is not None and before is not None  # else a damaged one stays what it was
-            if step_of(path) > step or (known and before != history[: len(before)]):
+            led = None  # whether it led to the checkpoint: unknown of a damaged one, which stays what it was
+            if history is not None and before is not None:
+                led = before == history[: len(before)]
+            if step_of(path) > step or led is False:
                 reason = f"The run went on from {checkpoint.name}; this stays until it has passed this step."
                 write_text(path / LEFT, f"{reason}\n")
-            elif known:
+            elif led:
                 (path / LEFT).unlink(missing_ok=True)
         return [path for path in self.paths() if step_of(path) > step]
 
@@ -294,4 +296,4 @@ class Checkpoints:
                 continue
             if state["history"] and not state["running"]:
                 errors[path] = state["history"][-1]["validation"]["top1_error"]
-        return min(errors, key=errors.get, default=None)
+        return min(errors, key=errors.__getitem__, default=None)

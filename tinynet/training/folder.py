@@ -71,7 +71,7 @@ class RunFolder:
             raise CheckpointError(f"{shown(path)} is in no run's folder: say with --output-dir where the run goes on")
         run = cls(inside if folder is None else folder)
         try:
-            return run, run.find(path)
+            return run, find_checkpoint(path, run.pass_over)
         except CheckpointError:
             run.close()
             raise
@@ -82,17 +82,14 @@ class RunFolder:
             self._curves.close()
         self._lock.release()
 
-    def find(self, path: str | Path | None = None) -> Checkpoint | None:
-        """The checkpoint to go on from: the one at `path`, or the newest of this run; None when it has none yet.
+    def find(self) -> Checkpoint | None:
+        """The newest checkpoint of this run, to go on from; None when it has none yet. Damaged ones are passed over."""
+        return self.checkpoints.load_newest(self.pass_over)
 
-        Damaged ones are passed over; that is said, here and in the log.
-        """
-
-        def report(message: str) -> None:
-            self._damaged.append(message)
-            self.warn(message)
-
-        return self.checkpoints.load_newest(report) if path is None else find_checkpoint(path, report)
+    def pass_over(self, message: str) -> None:
+        """Says, here and in the log, that a damaged checkpoint is passed over."""
+        self._damaged.append(message)
+        self.warn(message)
 
     def start(
         self, resumed: Checkpoint | None, keep: int = 3, minutes: float = 15, steps: int | None = None,
@@ -110,9 +107,9 @@ class RunFolder:
         here = self.checkpoints.folder
         going_on = resumed is not None and here.exists() and resumed.path.parent.samefile(here)
         if not going_on and (self.checkpoints.paths() or (self.path / FINAL).exists()):
-            going_on = f"--resume {shell_word(self.path)}, or choose another folder"
-            raise FileExistsError(f"{shown(self.path)} has another run: {going_on}")
-        if going_on:
+            instead = f"--resume {shell_word(self.path)}, or choose another folder"
+            raise FileExistsError(f"{shown(self.path)} has another run: {instead}")
+        if resumed is not None and going_on:
             self._leave_behind(resumed)
         told = resumed is None or self._has_told(resumed)
         if tensorboard:

@@ -11,12 +11,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tinynet import models
 from tinynet.data import DataError, Dataset, Loader, Statistics, open_dataset
 from tinynet.data.sets.synthetic import drawn_folder, make_dataset
 from tinynet.files import shown
 from tinynet.network import Sequential
+from tinynet.optimizers import SGD
 from tinynet.training.batches import Batches, make_batches, measured
 from tinynet.training.checkpoint import Checkpoint
 from tinynet.training.epochs import RunEpoch
@@ -31,6 +33,9 @@ from tinynet.training.settings import RunSettings, S, check_kept, settle, typed_
 # What a run's settings have beside those of its job.
 BESIDE = {"job", "model", "network", "scale", "classes", "names", "data", "data_set", "drawn"}
 
+FROM = {"settings": "settle", "data": "open_data", "_model": "build", "images": "batches"}
+FROM |= dict.fromkeys(("net", "optimizer", "stop", "folder"), "begin")
+
 
 class Run:
     """With Run.open(typed, job) as run: then, in this order, settle, open_data, build, begin, batches, epochs, finish.
@@ -38,6 +43,21 @@ class Run:
     Nothing is written before `begin`. data_path: what the user typed, or where the run that goes on found its images;
     None where they are drawn. history: a record per finished epoch.
     """
+
+    settings: RunSettings
+    data: Dataset
+    net: Any
+    optimizer: SGD
+    stop: StopSignals
+    images: Batches
+    folder: RunFolder
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str):
+            if name in FROM:
+                raise RuntimeError(f"Run: {name} is there from `{FROM[name]}` on, which has not been called yet")
+            raise AttributeError(f"Run has no attribute {name!r}")
 
     def __init__(self, typed: argparse.Namespace, job: str, stack: contextlib.ExitStack):
         """See `open`; the stack is left with the run."""
@@ -47,15 +67,16 @@ class Run:
         warnings.simplefilter("ignore", RuntimeWarning)  # values that are not finite are looked for, and named
         if typed.workers < 0:
             raise ValueError(f"--workers {typed.workers}: expected 0 or more")
-        self._folder: RunFolder | None = None
-        stack.callback(lambda: self._folder and self._folder.close())
+        self._found: RunFolder | None = None  # the folder of the run that goes on
         self._checkpoint: Checkpoint | None = None
         self.data_path: str | None = typed.data
         if typed.resume is True:
-            self._folder = RunFolder(typed.output_dir)
-            self._checkpoint = self._folder.find()
+            self._found = RunFolder(typed.output_dir)
+            stack.callback(self._found.close)
+            self._checkpoint = self._found.find()
         elif typed.resume:
-            self._folder, self._checkpoint = RunFolder.resume(typed.resume, typed.output_dir)
+            self._found, self._checkpoint = RunFolder.resume(typed.resume, typed.output_dir)
+            stack.callback(self._found.close)
         if self._checkpoint:
             self._checkpoint.check_job(job)
             kept = self._checkpoint.settings
@@ -90,8 +111,7 @@ class Run:
         if self._checkpoint:
             check_kept(self._checkpoint.settings, type(preset), BESIDE, shown(self._checkpoint.path))
         typed = typed_settings(self.typed, type(preset))
-        settings = settle(preset, typed, kept, self.typed.override)
-        self.settings: RunSettings = settings
+        self.settings = settings = settle(preset, typed, kept, self.typed.override)
         return settings
 
     def open_data(self) -> Dataset:
@@ -108,9 +128,7 @@ class Run:
         train, val = len(data.train), len(data.val)
         print(f"{root}: {len(data.classes)} classes, {train:,} training and {val:,} validation images")
         if size != self.settings.resize:
-            raise DataError(
-                f"{root} was prepared at {size} x {size}: train with --resize {size}, or prepare it again"
-            )
+            raise DataError(f"{root} was prepared at {size} x {size}: train with --resize {size}, or prepare it again")
         if self._checkpoint:
             self._checkpoint.check_data(data, self.typed.override)
         self.data = data
@@ -135,9 +153,11 @@ class Run:
         self.net, self.optimizer, checkpoint = net, optimizer, self._checkpoint
         if checkpoint:
             checkpoint.restore(net, optimizer)
-        if self._folder is None:
+        if self._found is None:
             folder, name = self.typed.output_dir, self.data.root.resolve().name[:50]
-            self._folder = RunFolder(folder) if folder else RunFolder.new(f"runs/{self.job}-{name}")
+            self._found = RunFolder(folder) if folder else RunFolder.new(f"runs/{self.job}-{name}")
+            self._stack.callback(self._found.close)
+        self.folder = self._found
         s, self._record = self.settings, self._kept()
         self.folder.start(checkpoint, s.keep, s.checkpoint_minutes, s.checkpoint_steps, s.tensorboard)
         self._stack.enter_context(self.folder.logged())
@@ -164,8 +184,8 @@ class Run:
     def _kept(self) -> dict:
         """The run's settings, as checkpoints and the final weights keep them; the scale comes with the batches."""
         data = self.data
-        about = {"classes": list(data.classes), "names": list(data.names), "data": str(data.root.resolve())}
-        about |= {"data_set": data.fingerprint, "drawn": not self.data_path}
+        about: dict[str, Any] = {"classes": list(data.classes), "names": list(data.names)}
+        about |= {"data": str(data.root.resolve()), "data_set": data.fingerprint, "drawn": not self.data_path}
         return dataclasses.asdict(self.settings) | about | self._model
 
     @contextlib.contextmanager
@@ -213,12 +233,6 @@ class Run:
             if not self._epoch.ended:
                 raise RuntimeError("Run.epochs: expected epoch.end(trained, tested) before the next epoch")
         self._epoch = None
-
-    @property
-    def folder(self) -> RunFolder:
-        if self._folder is None:
-            raise RuntimeError("Run: its folder is there from `begin` on")
-        return self._folder
 
     @property
     def path(self) -> Path:

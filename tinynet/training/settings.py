@@ -6,7 +6,6 @@ the user, else kept in the checkpoint, else the preset's.
 
 import argparse
 import dataclasses
-import functools
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -136,7 +135,6 @@ def add_options(parser: argparse.ArgumentParser, presets: Mapping[str, RunSettin
 # ---- a field ----
 
 
-@functools.cache
 def _type_of(kind: type[RunSettings], name: str) -> tuple[type, bool]:
     """(int, float, str or bool; whether it may be None)."""
     hint = typing.get_type_hints(kind)[name]

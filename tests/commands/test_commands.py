@@ -1,0 +1,34 @@
+"""python -m tinynet: what there is, each command's help, and what a typo is told."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tinynet import commands
+
+
+def run(folder, *arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "tinynet", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_without_a_command_it_shows_what_there_is(tmp_path):
+    shown = run(tmp_path)
+    assert shown.returncode == 0 and shown.stderr == "" and list(tmp_path.iterdir()) == []
+    for name in commands.COMMANDS:
+        assert f"\n    {name} " in shown.stdout
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_each_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        commands.main([name, "--help"])
+    assert stopped.value.code == 0
+    assert f"usage: python -m tinynet {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["plto"], 2), (["plot"], 2), (["plot", "nowhere"], 1)])
+def test_mistakes_are_one_sentence(tmp_path, arguments, code):
+    result = run(tmp_path, *arguments)
+    assert result.returncode == code and "error: " in result.stderr and "Traceback" not in result.stderr
