@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -149,7 +150,7 @@ def _history(folder: Path) -> list[dict] | None:
     return None
 
 
-def _checked(found: object) -> dict:
+def _checked(found: Any) -> dict:
     """The fields of a Checkpoint that a state.json holds; ValueError where they are not what a run has written."""
 
     def require(right: bool, what: str, value: object) -> None:
@@ -157,7 +158,7 @@ def _checked(found: object) -> dict:
             raise ValueError(f"{STATE}: expected {what}, found {brief(value)}")
 
     require(isinstance(found, dict), "an object", found)
-    state: dict = {"left_out": {}} | found  # type: ignore[operator]  # which has just been looked at
+    state: dict = {"left_out": {}} | found
     kinds = {"settings": dict, "history": list, "step": int, "epoch": int, "running": dict, "left_out": dict}
     require(state.keys() == kinds.keys(), f"{', '.join(kinds)}", ", ".join(state))
     for name, kind in kinds.items():
