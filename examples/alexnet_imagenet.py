@@ -24,13 +24,14 @@ class Settings(RunSettings):
     init: str = setting("paper", "first weights; he scales pixels too", choices=("paper", "he"))
     dropout: float = setting(0.5, "probability in fc6 and fc7")
     devices: int | None = setting(None, "that share the net: GPUs, or shares of the cores", like="groups", least=1)
+    ledger: bool = setting(False, "print what each device holds, and what crossed between them", free=True)
     lr: float = setting(0.01, "learning rate at the start", group="training", least=0)
     momentum: float = setting(0.9)
     weight_decay: float = setting(0.0005)
     colour_noise: float = setting(0.1, "of the paper's section 4.1; 0: none", least=0)
     lr_scheduler: str = setting("plateau", choices=("plateau", "step"))
-    patience: int = setting(5, "plateau: epochs without a lower error", least=1)
-    lr_step_size: int = setting(30, "step: epochs between divisions", least=1)
+    patience: int = setting(5, "plateau: epochs without a lower error")
+    lr_step_size: int = setting(30, "step: epochs between divisions")
     lr_divisor: float = setting(10.0, "what the rate is divided by", above=0)
 
 
@@ -53,7 +54,7 @@ def train(typed: argparse.Namespace) -> None:
         if s.devices != 1:
             net = parallel.partition(net, s.devices)
             print(f"On {s.devices} devices, each with its part of every layer")
-            if typed.ledger:
+            if s.ledger:
                 print(net.describe((3, s.crop, s.crop), s.batch_size))
         loss, optimizer = SoftmaxCrossEntropy(), SGD(net, s.lr, s.momentum, s.weight_decay)
         if s.lr_scheduler == "plateau":
@@ -67,7 +68,7 @@ def train(typed: argparse.Namespace) -> None:
         for epoch in run.epochs(s.epochs):  # from where the checkpoint stands
             optimizer.lr = schedule(s.lr, run.errors)
             trained = train_epoch(net, loss, optimizer, images.train, images.prepare, epoch)
-            if typed.ledger and s.devices != 1 and epoch.number == 0:
+            if s.ledger and s.devices != 1 and epoch.number == 0:
                 print(f"What crossed between the devices in the first epoch's last step:\n{net.ledger}")
             tested = evaluate(net, images.val, images.prepare, epoch)
             epoch.end(trained, tested)  # a line, a record, a checkpoint
@@ -75,7 +76,7 @@ def train(typed: argparse.Namespace) -> None:
         # ---- what is left behind ----
         run.finish()  # final weights, with what is needed to use them
         for loader in (images.val, images.ten):
-            run.tested(loader, evaluate(net, loader, images.prepare, run.watch(loader)))
+            run.tell(loader, evaluate(net, loader, images.prepare, run.watch(loader)))
         missing = draw_training(run.path, run.history, net, f"AlexNet on {data.root.name}", towers=s.groups)
         run.done()
         if not run.data_path:

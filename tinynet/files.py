@@ -135,7 +135,8 @@ def is_number(value: object) -> TypeGuard[float]:
 def brief(value: object) -> str:
     """A value from JSON as a message names it."""
     simple = value is None or isinstance(value, str | int | float)
-    return shown(repr(value)[:50] if simple else f"a {type(value).__name__}")
+    text = repr(value) if simple else f"a {type(value).__name__}"
+    return shown(text if len(text) <= 50 else f"{text[:50]} ...")
 
 
 def brief_text(text: object) -> str:

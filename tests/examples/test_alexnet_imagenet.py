@@ -220,7 +220,7 @@ def test_settings_of_a_checkpoint_that_no_run_has_are_told(data, tmp_path):
 
     for settings, message in (
         ({"lr_scheduler": "x"}, "its settings: lr_scheduler cannot be 'x'"),
-        ({"epochs": 0}, "--epochs 0: expected 1 or more"),
+        ({"epochs": 0}, "step-000000003: its settings: epochs cannot be 0, expected 1 or more"),
         ({"devices": 10**6}, "partition: expected 1 to 256 devices, got 1000000"),
     ):
         commit_folder(tmp_path / "step-000000003", functools.partial(write, settings=settings))
@@ -267,7 +267,7 @@ def test_evaluation_finds_mistakes_before_it_works(data, tmp_path):
         (["--width", "0"], "width"),
         (["--keep", "0"], "--keep 0: expected 1 or more"),
         (["--checkpoint-minutes", "0"], r"--checkpoint-minutes 0\.0: expected more than 0"),
-        (["--max-bad", "2"], r"--max-bad 2\.0: expected a share"),
+        (["--max-bad", "2"], r"--max-bad 2\.0: expected 1 or less"),
         (["--measure-images", "0"], "--measure-images 0: expected 1 or more"),
         (["--lr", "1e9"], r"the loss is \w+ at a learning rate of 1e\+09"),
     ],

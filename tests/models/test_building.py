@@ -15,6 +15,9 @@ def tiny(num_classes, side=4):
 def wrong():
     return 7
 
+def named(name, model):
+    return tiny(5)
+
 def anything(**arguments):
     return tiny(**arguments)
 """
@@ -48,6 +51,8 @@ def test_a_model_by_name_is_the_model(name, arguments):
 def test_a_model_of_the_users_own(own):
     assert repr(models.build("my_nets:tiny", num_classes=5)["fc1"]) == "Linear(48 -> 5)"
     assert repr(models.build("my_nets:anything", num_classes=5)["fc1"]) == "Linear(48 -> 5)"
+    assert repr(models.build("my_nets:named", name="a", model="b")["fc1"]) == "Linear(48 -> 5)"
+    assert repr(models.build(models.lenet, num_classes=5)["fc5"]) == "Linear(84 -> 5)"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +61,8 @@ def test_a_model_of_the_users_own(own):
         ("alexnt", {}, ValueError, r"expected a model, alexnet, .* as module:function; got 'alexnt' \(did you mean a"),
         ("os.system", {}, ValueError, "expected a model, .*; got 'os.system'$"),
         (":", {}, ValueError, "expected a model"),
+        (".my_nets:tiny", {}, ValueError, "expected a model"),
+        ("alexnet", {"name": "x"}, ValueError, "alexnet: takes num_classes, .*; got name"),
         ("", {}, ValueError, "expected a model"),
         ("vgg", {"groups": 2, "x": 1}, ValueError, "vgg: takes depth, num_classes, .*; got groups, x$"),
         ("my_nets:tiny", {"width": 2}, ValueError, "my_nets:tiny: takes num_classes, side; got width"),

@@ -75,7 +75,7 @@ def job(images, tmp_path, monkeypatch):
                 trained = train_epoch(net, loss, optimizer, batches.train, batches.prepare, epoch)
                 epoch.end(trained, evaluate(net, batches.val, batches.prepare, epoch))
             run.finish()
-            run.tested(batches.val, evaluate(net, batches.val, batches.prepare, run.watch(batches.val)))
+            run.tell(batches.val, evaluate(net, batches.val, batches.prepare, run.watch(batches.val)))
             run.done()
             return SimpleNamespace(run=run, net=net, optimizer=optimizer)
 
@@ -150,7 +150,7 @@ def test_an_epoch_has_to_be_ended(images, tmp_path, monkeypatch):
         s = run.settle(PRESET)
         run.open_data()
         net = run.build("lenet", num_classes=3, in_channels=3, input_size=s.crop)
-        with pytest.raises(RuntimeError, match="folder is there from `begin` on"):
+        with pytest.raises(AttributeError, match="begin has to be called first"):
             print(run.path)
         run.begin(net, SGD(net, s.lr))
         run.batches(colour=0.0)
@@ -193,6 +193,70 @@ def test_settings_that_the_job_does_not_know_are_told(job, tmp_path):
     commit_folder(checkpoint, write)
     with pytest.raises(CheckpointError, match="has settings that this job does not know: warmup"):
         job("--resume", checkpoint, "--epochs", 2)
+
+
+@pytest.mark.parametrize(
+    "options", [["--resume", "a", "--output-dir", "b"], ["--resume", "--output-dir", "b", "--batch-size", 0]]
+)
+def test_a_folder_that_is_not_there_yet_is_not_made_for_a_mistake(job, tmp_path, options):
+    job("--output-dir", "a", "--epochs", 1)
+    with pytest.raises((CheckpointError, ValueError), match=r"which other cannot go on with|--batch-size 0: expected"):
+        job(*options, name="other")
+    assert not (tmp_path / "b").exists()
+
+
+def test_damaged_checkpoints_are_in_the_log_of_a_run_that_goes_on_elsewhere(job, tmp_path, capsys):
+    job("--output-dir", "a", "--epochs", 2)
+    newest = max((tmp_path / "a" / "checkpoints").glob("step-*"))
+    (newest / "weights.safetensors").write_bytes(b"")
+    job("--resume", "a", "--output-dir", "b", "--epochs", 2)
+    (resumed,) = (record for record in read_log(tmp_path / "b" / "log.jsonl") if record["event"] == "resume")
+    assert len(resumed["damaged"]) == 1 and newest.name in resumed["damaged"][0]
+    assert capsys.readouterr().err.count("Falling back to the checkpoint before it") == 1
+
+
+def test_a_page_that_only_trains_says_so(job, tmp_path):
+    job("--output-dir", "a", "--epochs", 1)
+    with pytest.raises(ValueError, match="--test-only: this page does nothing but train"):
+        job("--test-only", "--weights", "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_steps_out_of_order_are_told_before_anything_happens(images, job, tmp_path):
+    job("--output-dir", "a", "--epochs", 1)
+    typed = parse_options("", {"always": PRESET}, ["--resume", "a"])
+    with Run.open(typed, "tiny") as run:
+        with pytest.raises(AttributeError, match=r"^Run\.settings: settle has to be called first$"):
+            run.open_data()
+        s = run.settle(PRESET)
+        run.open_data()
+        with pytest.raises(RuntimeError, match="expected to be called once, after build"):
+            run.begin(None, None)
+        net = run.build("lenet", num_classes=3, in_channels=3, input_size=s.crop)
+        run.begin(net, SGD(net, s.lr))
+        with pytest.raises(RuntimeError, match="expected to be called once, after build"):
+            run.begin(net, SGD(net, s.lr))
+        with pytest.raises(AttributeError, match=r"^Run\.images: batches has to be called first$"):
+            next(run.epochs(s.epochs + 1))
+        assert (tmp_path / "a" / "final").is_dir() and not hasattr(run, "imges")
+        run.batches(colour=0)
+        epoch = next(run.epochs(s.epochs + 1))
+        result = EpochState(images=4, batches=3)
+        epoch.end(result, result)
+        with pytest.raises(RuntimeError, match="it has been ended before"):
+            epoch.end(result, result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken(RunSettings):
+    scale: float = setting(0.5)
+
+
+def test_a_setting_may_not_have_a_name_under_which_a_run_keeps_something_else(images):
+    preset = Taken(resize=32, crop=28, batch_size=16, epochs=1)
+    typed = parse_options("", {"always": preset}, ["--data", str(images)])
+    with Run.open(typed, "tiny") as run, pytest.raises(TypeError, match="Taken: a run keeps something else as scale"):
+        run.settle(preset)
 
 
 def test_arguments_that_no_file_can_hold_are_told(job, tmp_path):

@@ -2,12 +2,13 @@
 
 import argparse
 from dataclasses import asdict, dataclass, replace
+from typing import Optional
 
 import pytest
 
 from tinynet import CheckpointError
 from tinynet.training import RunSettings, setting
-from tinynet.training.settings import add_options, check_kept, settle, typed_settings
+from tinynet.training.settings import add_options, check_kept, settled, typed_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,21 +38,21 @@ def test_only_what_is_typed_is_known_and_has_its_type():
 
 def test_typed_goes_before_kept_and_kept_before_the_preset():
     kept = {"width": 0.25, "epochs": 5, "crop": 7, "classes": ["a"]}
-    settled = settle(PRESET, {"epochs": 6}, kept)
-    assert (settled.width, settled.epochs, settled.crop, settled.resize) == (0.25, 6, 7, 8)
-    assert settle(PRESET, {}).epochs == 9 and settle(SMALL, {}).epochs == 2
+    found = settled(PRESET, {"epochs": 6}, kept)
+    assert (found.width, found.epochs, found.crop, found.resize) == (0.25, 6, 7, 8)
+    assert settled(PRESET, {}).epochs == 9 and settled(SMALL, {}).epochs == 2
     with pytest.raises(ValueError, match=r"^--width 0\.5: the checkpoint was made with 0\.25; --override takes it all"):
-        settle(PRESET, {"width": 0.5}, kept)
-    assert settle(PRESET, {"width": 0.25}, kept).width == 0.25
-    assert settle(PRESET, {"width": 0.5}, kept, override=True).width == 0.5
-    assert settle(PRESET, {"width": 0.5}).width == 0.5
+        settled(PRESET, {"width": 0.5}, kept)
+    assert settled(PRESET, {"width": 0.25}, kept).width == 0.25
+    assert settled(PRESET, {"width": 0.5}, kept, override=True).width == 0.5
+    assert settled(PRESET, {"width": 0.5}).width == 0.5
 
 
 def test_a_setting_like_another_follows_it_and_what_was_kept_stays():
-    assert settle(PRESET, {}).devices == 2
-    assert settle(PRESET, {"groups": 3}).devices == 3
-    assert settle(PRESET, {"devices": 1}).devices == 1
-    assert settle(PRESET, {"groups": 1}, asdict(settle(PRESET, {})), override=True).devices == 2
+    assert settled(PRESET, {}).devices == 2
+    assert settled(PRESET, {"groups": 3}).devices == 3
+    assert settled(PRESET, {"devices": 1}).devices == 1
+    assert settled(PRESET, {"groups": 1}, asdict(settled(PRESET, {})), override=True).devices == 2
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_setting_like_another_follows_it_and_what_was_kept_stays():
         ({"width": float("inf")}, "--width inf: expected a finite number"),
         ({"order": "x"}, "--order x: expected one of paper, other"),
         ({"crop": 9}, "--crop 9: expected no more than --resize, 8"),
-        ({"max_bad": 1.5}, "--max-bad 1.5: expected a share of the images from 0 to 1"),
+        ({"max_bad": 1.5}, "--max-bad 1.5: expected 1 or less"),
         ({"checkpoint_minutes": 0.0}, "--checkpoint-minutes 0.0: expected more than 0"),
         ({"checkpoint_steps": 0}, "--checkpoint-steps 0: expected 1 or more"),
         ({"keep": 0}, "--keep 0: expected 1 or more"),
@@ -72,7 +73,7 @@ def test_a_setting_like_another_follows_it_and_what_was_kept_stays():
     ],
 )
 def test_values_that_cannot_be_are_named_by_their_options(change, message):
-    for make in (lambda: replace(PRESET, **change), lambda: settle(PRESET, change), lambda: settle(PRESET, {}, change)):
+    for make in (lambda: replace(PRESET, **change), lambda: settled(PRESET, change)):
         with pytest.raises(ValueError) as caught:
             make()
         assert str(caught.value) == message
@@ -80,7 +81,7 @@ def test_values_that_cannot_be_are_named_by_their_options(change, message):
 
 def test_what_a_checkpoint_keeps_is_of_the_right_type_and_known():
     def check(kept: dict) -> None:
-        check_kept(kept, Settings, {"classes"}, "step-1")
+        check_kept(kept, Settings, (), "step-1")
 
     check(asdict(PRESET) | {"classes": []})
     check({"width": 1, "seed": -1, "devices": None, "checkpoint_steps": 5})
@@ -94,6 +95,32 @@ def test_what_a_checkpoint_keeps_is_of_the_right_type_and_known():
     with pytest.raises(CheckpointError) as caught:
         check({"x" * 5000: 1} | {f"y{number}": 1 for number in range(99)})
     assert len(str(caught.value)) < 300
+
+
+    with pytest.raises(CheckpointError, match="step-1: its settings: epochs cannot be 0, expected 1 or more"):
+        check({"epochs": 0})
+    check_kept({"epochs": 0}, Settings, {"epochs"}, "step-1")  # which was typed, and so does not count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(Settings):
+    momentum: float = 0.9
+    decay: Optional[float] = None  # noqa: UP045
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrong(Settings):
+    sizes: list | None = None
+
+
+def test_plain_fields_are_settings_and_other_types_are_told():
+    preset = Plain(resize=8, crop=6, batch_size=4, epochs=9)
+    parser = argparse.ArgumentParser()
+    add_options(parser, {"always": preset})
+    typed = typed_settings(parser.parse_args(["--momentum", "0.5", "--decay", "0.1"]), Plain)
+    assert settled(preset, typed).momentum == 0.5 and settled(preset, typed).decay == 0.1
+    with pytest.raises(TypeError, match=r"Wrong\.sizes: expected int, float, str or bool, or one of them | None, got"):
+        add_options(argparse.ArgumentParser(), {"always": Wrong(resize=8, crop=6, batch_size=4, epochs=9)})
 
 
 def test_help_has_a_heading_and_the_defaults_of_each_preset(capsys):

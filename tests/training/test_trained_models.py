@@ -71,6 +71,26 @@ def test_a_model_that_cannot_be_rebuilt_is_told(save, settings, message):
     assert "\x1b" not in str(caught.value) and len(str(caught.value)) < 600
 
 
+def test_a_users_own_model_that_is_not_named_is_one_sentence(save, make_run, data, tmp_path, capsys):
+    settings = {"model": "nets_from_a_file:tiny", "network": {"num_classes": 3}}
+    made = settings_of(data, SIZE, 67, scale=0.02) | settings
+    for step in (1, 2):
+        write_weights(tmp_path / "checkpoints" / f"step-{step:09}", tiny(3), make_run().statistics, made)
+    with pytest.raises(CheckpointError, match=r"step-000000002/.*no file can make tinynet import: name it yourself"):
+        load_trained(tmp_path)
+    for model, message in (
+        ("nocolon", "expected a model, .*got 'nocolon'"),
+        ("no_such_nets:tiny", "there is no module 'no_such_nets'"),
+        (lambda **arguments: None, "expected it to return a Sequential, got NoneType"),
+        (lambda side: None, "takes side; got num_classes"),
+    ):
+        with pytest.raises((CheckpointError, ImportError, ValueError), match=message):
+            load_trained(tmp_path, model=model)
+    capsys.readouterr()
+    with pytest.raises(ImportError, match="no_such_nets"):
+        list(draw_pictures(tmp_path, model="no_such_nets:tiny"))
+
+
 def test_a_users_own_model_is_imported_only_when_the_user_names_it(save, tmp_path, monkeypatch):
     (tmp_path / "nets_from_a_file.py").write_text("raise SystemExit('imported')")
     monkeypatch.chdir(tmp_path)

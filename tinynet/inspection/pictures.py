@@ -5,18 +5,19 @@ Made of a finished run, of one that was killed, and of one that still goes on.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from tinynet import models
 from tinynet.arrays import CheckpointError
 from tinynet.backend import to_host
 from tinynet.data import DataError, Dataset, Loader, Split, open_dataset
 from tinynet.files import shell_word, shown
 from tinynet.inspection import plots
 from tinynet.layers import Conv2d, Linear
-from tinynet.network import Sequential
+from tinynet.models.building import Model
 from tinynet.random import stream
 from tinynet.training.evaluation import predict
 from tinynet.training.log import read_log
@@ -55,8 +56,9 @@ def draw_training(folder: Path, history: Sequence[dict], net, title: str, towers
     command = f"python -m tinynet plot {shell_word(folder)}"
     try:
         plots.learning_curves(history, folder / "learning_curves.png", shown(title))
-        name, _ = _first_convolution(net)
-        plots.filters(whole_parameters(net)[f"{name}.weight"], folder / f"{name}_filters.png", towers, name=name)
+        if first := _first_convolution(net):
+            name, weight = first[0], whole_parameters(net)[f"{first[0]}.weight"]
+            plots.filters(weight, folder / f"{name}_filters.png", towers, name=name)
     except ImportError:
         return f"No pictures without matplotlib: pip install 'tinynet[plots]' && {command}"
     except Exception as error:
@@ -70,7 +72,7 @@ def draw_pictures(
     out: str | Path | None = None,
     images: int = 8,
     seed: int = 0,
-    model: str | Callable[..., Sequential] | None = None,
+    model: Model | None = None,
 ) -> Iterator[str]:
     """Draws into `out` (default: the run's folder) and yields a sentence for each picture, fit for a terminal: where it
     is, or why not.
@@ -87,10 +89,11 @@ def draw_pictures(
 
 
 def _pictures(
-    run: Path, data: str | Path | None, out: Path, images: int, seed: int, model: str | Callable[..., Sequential] | None
+    run: Path, data: str | Path | None, out: Path, images: int, seed: int, model: Model | None
 ) -> Iterator[str]:
     """The same, names as they are."""
     plots.check_matplotlib()
+    model = models.find(model) if isinstance(model, str) else model  # a wrong name is told before anything is drawn
     if images < 1:
         raise ValueError(f"expected 1 or more images, got {images}")
     if not any(os.path.exists(run / name) for name in ("run.json", "log.jsonl", "weights.safetensors", "checkpoints")):
@@ -161,12 +164,11 @@ def _draw_curves(run: Path, out: Path, title: str) -> str:
 
 def _draw_filters(trained: Trained, out: Path) -> str:
     """Figure 3 of the paper."""
-    try:
-        name, layer = _first_convolution(trained.net)
-        path = out / f"{name}_filters.png"
-        plots.filters(layer.params["weight"], path, _towers(trained), name=name)
-    except ValueError as error:  # no convolution, or one of other channels than colours
-        return f"No filters: {error}"
+    first = _first_convolution(trained.net)
+    if first is None:
+        return "No filters: the network has no convolution of 1 or 3 channels"
+    (name, layer), path = first, out / f"{first[0]}_filters.png"
+    plots.filters(layer.params["weight"], path, _towers(trained), name=name)
     return f"{path}: the kernels of {name} ({_state(trained)})"
 
 
@@ -175,13 +177,11 @@ def _towers(trained: Trained) -> int:
     return trained.settings["network"].get("groups", 2) if trained.settings["model"] == "alexnet" else 1
 
 
-def _first_convolution(net) -> tuple[str, Conv2d]:
-    """Its name and the layer, of a network or of its first tower; ValueError where there is none."""
+def _first_convolution(net) -> tuple[str, Conv2d] | None:
+    """Its name and the layer, of a network or of its first tower, where its kernels can be shown as pictures."""
     layers = getattr(net, "towers", [net])[0].layers
-    for name, layer in layers.items():
-        if isinstance(layer, Conv2d):
-            return name, layer
-    raise ValueError("the network has no convolution, and so no filters")
+    first = next(((name, layer) for name, layer in layers.items() if isinstance(layer, Conv2d)), None)
+    return first if first and first[1].in_channels in (1, 3) else None
 
 
 def _draw_guesses(trained: Trained, dataset: Dataset, out: Path, title: str, images: int, seed: int) -> str:
@@ -200,8 +200,8 @@ def _draw_guesses(trained: Trained, dataset: Dataset, out: Path, title: str, ima
 
 
 def _draw_neighbours(trained: Trained, dataset: Dataset, out: Path, title: str, seed: int) -> str:
-    """Figure 4 right of the paper: nearest are images whose outputs of fc7 have the smallest Euclidean distance: of the
-    layers below the last, in any other network.
+    """Figure 4 right of the paper: nearest are images whose outputs of fc7 (in other networks, of the last but one
+    linear layer) have the smallest Euclidean distance.
     """
     path, size, names = out / "neighbours.png", trained.settings["resize"], trained.settings["names"]
     val = Chosen(dataset.val, _readable(dataset.val, size, ROWS, seed))
@@ -253,7 +253,7 @@ def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
     """(indices, what the last layer sees: in alexnet the outputs of fc7 after its ReLU) of the middle crops of the
     images that can be read: (N,), (N, numbers) float32. DataError if none can.
     """
-    body = trained.net[: list(trained.net.layers)[-2]]  # all but fc8
+    body = trained.net[: list(trained.net.layers)[-2]]  # all but fc8, or whatever the last is
     size, crop = trained.settings["resize"], trained.settings["crop"]
     loader = Loader(split, 32, size, crop, "middle", max_bad=1.0, on_bad=lambda name, reason: None)  # passed over
     prepare, counter = trained.prepare(), Counter("comparing")

@@ -12,18 +12,20 @@ from tinynet.models.lenet import lenet
 from tinynet.models.vgg import vgg
 from tinynet.network import Sequential
 
+Model = str | Callable[..., Sequential]  # a network's name, or what builds it
 MODELS: dict[str, Callable[..., Sequential]] = {
     model.__name__: model for model in (alexnet, alexnet_torchvision, lenet, vgg)
 }
 
 
-def build(name: str, **arguments) -> Sequential:
-    """The network of this name with these arguments: one of MODELS, or "module:function", which is imported.
+def build(model: Model, /, **arguments) -> Sequential:
+    """The network of this name with these arguments: one of MODELS, or "module:function", which is imported; or what a
+    function returns.
 
     So a name that comes from a file must be one of MODELS before it is given to this function. ValueError for a name or
     an argument that is not known, TypeError when the function returns no Sequential, ImportError when there is none.
     """
-    model = MODELS[name] if name in MODELS else own(name)
+    name, model = (model, find(model)) if isinstance(model, str) else (getattr(model, "__name__", "model"), model)
     takes = inspect.signature(model).parameters
     unknown = [argument for argument in arguments if argument not in takes]
     if unknown and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
@@ -34,10 +36,14 @@ def build(name: str, **arguments) -> Sequential:
     return net
 
 
-def own(name: str) -> Callable[..., Sequential]:
-    """A user's function "module:function", imported as python does, from the current folder too."""
-    module_name, colon, function = name.partition(":")
-    if not (module_name and colon and function):
+def find(name: str) -> Callable[..., Sequential]:
+    """The function of this name: one of MODELS, or a user's "module:function", imported as python does, and from the
+    current folder, which is in sys.path from then on.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    module_name, _, function = name.partition(":")
+    if not (function and all(part.isidentifier() for part in module_name.split("."))):
         near = difflib.get_close_matches(name, MODELS, 1)
         ask = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(f"expected a model, {', '.join(MODELS)}, or your own as module:function; got {name!r}{ask}")

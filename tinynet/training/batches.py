@@ -11,7 +11,7 @@ from tinynet.training.settings import RunSettings
 @dataclass(frozen=True)
 class Batches:
     """What a run trains on, `train`, and is tested on: `val`, the middle crop, and `ten` views; prepare(batch) is the
-    net's input. Pixels, less their mean, are multiplied by `scale`.
+    net's input.
     """
 
     train: Loader
@@ -19,7 +19,6 @@ class Batches:
     ten: Loader
     prepare: Prepare
     statistics: Statistics
-    scale: float
 
     @property
     def left_out(self) -> dict[str, dict[int, str]]:
@@ -67,5 +66,4 @@ def make_batches(
         ten=loader("val", max(1, s.batch_size // 10), "ten"),
         prepare=Prepare(statistics, s.crop, scale, net),
         statistics=statistics,
-        scale=scale,
     )

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class RunEpoch(Epoch):
     """What `Run.epochs` yields: train_epoch and evaluate take it, and `end` takes their results.
 
-    After each batch it shows how far the pass is, saves a checkpoint when one is due (in training) or asked for, and
-    leaves when a signal has come.
+    Validation is of the run's images.val. After each batch it shows how far the pass is, saves a checkpoint when one is
+    due (in training) or asked for, and leaves when a signal has come.
     """
 
     def __init__(self, run: Run, number: int, last: int, state: EpochState | None):
@@ -50,6 +50,8 @@ class RunEpoch(Epoch):
 
     def end(self, trained: EpochState, tested: EpochState) -> None:
         """A line, a record in the log and a checkpoint; then it leaves, if a signal has come."""
+        if self.ended:
+            raise RuntimeError(f"{self.title}: it has been ended before")
         self.close()
         self.ended = True
         self._run.end_epoch(self, trained, tested)
@@ -63,5 +65,5 @@ class RunEpoch(Epoch):
         """The error with its place, where evaluation, which knows of none, has raised it."""
         if self.state.ended is None or self.ended:
             return error
-        step, lr = self._run.begun + len(self._run.images.train) - 1, self._run.optimizer.lr
+        step, lr = self._run.first_step + len(self._run.images.train) - 1, self._run.optimizer.lr
         return NonFiniteError(f"after step {step} (epoch {self.number + 1}, learning rate {lr:g}): {error}")

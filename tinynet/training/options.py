@@ -42,7 +42,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "where the weights would have other shapes")  # fmt: skip
     add("--test-only", action="store_true", help="only evaluate what --weights or --resume names")
     add("--workers", type=int, default=2, help="threads that decode images; 0: none (default: 2)")
-    add("--ledger", action="store_true", help="print what each device holds, and what crossed between them")
 
     add = parser.add_argument_group("with --test-only").add_argument
     add("--weights", nargs="+", metavar="PATH", help="weights, checkpoints or runs; answers of several are averaged")

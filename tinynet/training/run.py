@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from tinynet.files import shown
 from tinynet.network import Sequential
 from tinynet.optimizers import SGD
 from tinynet.training.batches import Batches, make_batches, measured
-from tinynet.training.checkpoint import Checkpoint
+from tinynet.training.checkpoint import Checkpoint, find_checkpoint
 from tinynet.training.epochs import RunEpoch
 from tinynet.training.folder import RunFolder
 from tinynet.training.interruption import StopSignals
@@ -28,13 +29,10 @@ from tinynet.training.log import parameter_sizes
 from tinynet.training.loop import EpochState, NonFiniteError
 from tinynet.training.progress import Counter, Progress, duration
 from tinynet.training.report import epoch_line, errors_line, open_noted
-from tinynet.training.settings import RunSettings, S, check_kept, settle, typed_settings
+from tinynet.training.settings import RunSettings, S, check_kept, settled, typed_settings
 
-# What a run's settings have beside those of its job.
-BESIDE = {"job", "model", "network", "scale", "classes", "names", "data", "data_set", "drawn"}
-
-FROM = {"settings": "settle", "data": "open_data", "_model": "build", "images": "batches"}
-FROM |= dict.fromkeys(("net", "optimizer", "stop", "folder"), "begin")
+AFTER = {"settings": "settle", "data": "open_data", "images": "batches"}  # what each of these is known from
+AFTER |= dict.fromkeys(("net", "optimizer", "stop", "folder", "path"), "begin")
 
 
 class Run:
@@ -49,48 +47,55 @@ class Run:
     net: Any
     optimizer: SGD
     stop: StopSignals
-    images: Batches
     folder: RunFolder
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str):
-            if name in FROM:
-                raise RuntimeError(f"Run: {name} is there from `{FROM[name]}` on, which has not been called yet")
-            raise AttributeError(f"Run has no attribute {name!r}")
+    images: Batches
 
     def __init__(self, typed: argparse.Namespace, job: str, stack: contextlib.ExitStack):
         """See `open`; the stack is left with the run."""
         self.typed, self.job, self._stack = typed, job, stack
         self._started = time.perf_counter()
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore", RuntimeWarning)  # values that are not finite are looked for, and named
+        if typed.test_only:
+            raise ValueError("--test-only: this page does nothing but train; report_errors(typed) is what it lacks")
         if typed.workers < 0:
             raise ValueError(f"--workers {typed.workers}: expected 0 or more")
-        self._found: RunFolder | None = None  # the folder of the run that goes on
-        self._checkpoint: Checkpoint | None = None
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", RuntimeWarning)  # values that are not finite are looked for, and named
         self.data_path: str | None = typed.data
-        if typed.resume is True:
-            self._found = RunFolder(typed.output_dir)
-            stack.callback(self._found.close)
-            self._checkpoint = self._found.find()
-        elif typed.resume:
-            self._found, self._checkpoint = RunFolder.resume(typed.resume, typed.output_dir)
-            stack.callback(self._found.close)
-        if self._checkpoint:
-            self._checkpoint.check_job(job)
-            kept = self._checkpoint.settings
-            if not typed.data and not kept["drawn"]:
-                self.data_path = kept["data"]
-                if not Path(kept["data"]).exists():
-                    where = "the run's images were there; say with --data where they are"
-                    raise DataError(f"{shown(kept['data'])}: {where}")
         self.history: list[dict] = []
-        self.begun = 0  # steps before the epoch that goes on
+        self.first_step = 0  # of the epoch that goes on
+        self._model: dict | None = None
         self._running: EpochState | None = None  # of an epoch that was interrupted
         self._epoch: RunEpoch | None = None
         self._known: tuple[Statistics, float] | None = None  # statistics and scale, of a run that goes on
         self._left_out: dict[str, dict[int, str]] = {}
+        self._drawn = False
+        self._find()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str):
+            first = f": {AFTER[name]} has to be called first" if name in AFTER else ""
+            raise AttributeError(f"Run.{name}{first}")
+
+    def _find(self) -> None:
+        """The run that goes on, if one does: its checkpoint and, where it is there already, the folder."""
+        self._found: RunFolder | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._damaged: list[str] = []
+        resume, folder = self.typed.resume, self.typed.output_dir
+        if resume is True and os.path.isdir(folder):
+            self._found = RunFolder(folder)
+            self._stack.callback(self._found.close)
+            self._checkpoint = self._found.find()
+        elif resume and resume is not True and folder and not os.path.exists(folder):
+            self._checkpoint = find_checkpoint(resume, self._damaged.append)
+        elif resume and resume is not True:
+            self._found, self._checkpoint = RunFolder.resume(resume, folder)
+            self._stack.callback(self._found.close)
+        if self._checkpoint:
+            self._checkpoint.check_job(self.job)
+            if not self._checkpoint.settings["drawn"]:
+                self.data_path = self.data_path or self._checkpoint.settings["data"]
 
     @classmethod
     @contextlib.contextmanager
@@ -107,18 +112,21 @@ class Run:
         """The settings: what was typed, else what the checkpoint has kept, else the preset's. ValueError for one that
         may not change or cannot be, CheckpointError for a checkpoint of other settings.
         """
-        kept = self._checkpoint.settings if self._checkpoint else None
+        kept, typed = None, typed_settings(self.typed, type(preset))
         if self._checkpoint:
-            check_kept(self._checkpoint.settings, type(preset), BESIDE, shown(self._checkpoint.path))
-        typed = typed_settings(self.typed, type(preset))
-        self.settings = settings = settle(preset, typed, kept, self.typed.override)
+            kept = self._checkpoint.settings
+            check_kept(kept, type(preset), typed, shown(self._checkpoint.path))
+        self.settings = settings = settled(preset, typed, kept, self.typed.override)
         return settings
 
     def open_data(self) -> Dataset:
-        """The data set at data_path, or the drawn one."""
+        """The data set at data_path, or the drawn one. DataError where there is none, or not the run's."""
+        if self.data_path and not self.typed.data and not Path(self.data_path).exists():
+            where = "the run's images were there; say with --data where they are"
+            raise DataError(f"{shown(self.data_path)}: {where}")
         if self.data_path:
             return self.use_data(open_noted(self.data_path))
-        cache = drawn_folder()
+        self._drawn, cache = True, drawn_folder()
         print(f"No --data given: using a SYNTHETIC data set, drawn by this program, in {shown(cache)}", flush=True)
         return self.use_data(open_dataset(make_dataset(cache, progress=Counter("drawing"))))
 
@@ -134,14 +142,15 @@ class Run:
         self.data = data
         return data
 
-    def build(self, model: str, **arguments) -> Sequential:
+    def build(self, model: str, /, **arguments) -> Sequential:
         """models.build(model, **arguments), which is noted: so every command can rebuild it. CheckpointError, before
         much memory is taken, where the weights of a run that goes on have other shapes.
         """
         try:
-            self._model = {"job": self.job, "model": model, "network": json.loads(json.dumps(arguments))}
+            arguments = json.loads(json.dumps(arguments))  # what builds it now is what will rebuild it
         except (TypeError, ValueError) as error:
             raise TypeError(f"Run.build: expected arguments of {model} that JSON can hold: {error}") from error
+        self._model = {"job": self.job, "model": model, "network": arguments}
         if self._checkpoint:
             return self._checkpoint.build(model, arguments)
         return models.build(model, **arguments)
@@ -150,6 +159,9 @@ class Run:
         """Takes the run's folder, and gives net and optimizer the values of the checkpoint. From here on Ctrl-C and
         SIGTERM are wishes, granted at the end of a step. FileExistsError when another run's results are there.
         """
+        if self._model is None or "folder" in vars(self):
+            raise RuntimeError("Run.begin: expected to be called once, after build")
+        s, self._record = self.settings, self._kept(self._model)
         self.net, self.optimizer, checkpoint = net, optimizer, self._checkpoint
         if checkpoint:
             checkpoint.restore(net, optimizer)
@@ -158,7 +170,8 @@ class Run:
             self._found = RunFolder(folder) if folder else RunFolder.new(f"runs/{self.job}-{name}")
             self._stack.callback(self._found.close)
         self.folder = self._found
-        s, self._record = self.settings, self._kept()
+        for message in self._damaged:
+            self.folder.pass_over(message)
         self.folder.start(checkpoint, s.keep, s.checkpoint_minutes, s.checkpoint_steps, s.tensorboard)
         self._stack.enter_context(self.folder.logged())
         self.stop = self._stack.enter_context(StopSignals())
@@ -170,10 +183,10 @@ class Run:
     def _go_on_from(self, checkpoint: Checkpoint) -> None:
         """Where the run stands. What was counted or measured with other settings or images counts no more."""
         same = {name for name, value in self._record.items() if checkpoint.settings.get(name) == value}
-        self.history, self.begun = checkpoint.history, checkpoint.step
+        self.history, self.first_step = checkpoint.history, checkpoint.step
         if checkpoint.running and {"batch_size", "data_set"} <= same:  # else its epoch begins again
             self._running = EpochState(**checkpoint.running)
-            self.begun -= self._running.batches
+            self.first_step -= self._running.batches
         if {"resize", "measure_images"} <= same:
             self._known = checkpoint.statistics, checkpoint.settings["scale"]
         if "data_set" in same:
@@ -181,12 +194,12 @@ class Run:
         done = f"step {checkpoint.step:,}, {len(self.history)} of {self.settings.epochs} epochs done"
         print(f"Going on from {shown(checkpoint.path)}: {done}")
 
-    def _kept(self) -> dict:
+    def _kept(self, model: dict) -> dict:
         """The run's settings, as checkpoints and the final weights keep them; the scale comes with the batches."""
         data = self.data
         about: dict[str, Any] = {"classes": list(data.classes), "names": list(data.names)}
-        about |= {"data": str(data.root.resolve()), "data_set": data.fingerprint, "drawn": not self.data_path}
-        return dataclasses.asdict(self.settings) | about | self._model
+        about |= {"data": str(data.root.resolve()), "data_set": data.fingerprint, "drawn": self._drawn}
+        return dataclasses.asdict(self.settings) | about | model
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -223,6 +236,7 @@ class Run:
 
     def epochs(self, last: int) -> Iterator[RunEpoch]:
         """The epochs that are left of `last`, each to be ended by `end`. An interrupted one goes on where it was."""
+        _ = self.images  # or says what is missing, before anything goes
         if len(self.history) < last:
             self.folder.unfinish()
         if not self.history and self._running is None:
@@ -248,7 +262,9 @@ class Run:
 
     def save(self, epoch: int, running: EpochState | None = None) -> None:
         """A checkpoint at the start of this epoch, or in it."""
-        step, counts = (self.begun + running.batches, running.counts()) if running else (self.begun, {})
+        step, counts = self.first_step, {}
+        if running:
+            step, counts = step + running.batches, running.counts()
         state = {"settings": self._record, "history": self.history, "step": step, "epoch": epoch, "running": counts}
         self.folder.save(self.net, self.optimizer, self.images.statistics, state | {"left_out": self.images.left_out})
 
@@ -261,8 +277,8 @@ class Run:
     def end_epoch(self, epoch: RunEpoch, trained: EpochState, tested: EpochState) -> None:
         images, lr = self.images, self.optimizer.lr
         print(epoch_line(epoch.title, lr, trained, tested, len(self.data.classes)), flush=True)
-        self.begun += len(images.train)
-        record = {"epoch": epoch.number + 1, "step": self.begun, "lr": lr, "train": trained.record()}
+        self.first_step += len(images.train)
+        record = {"epoch": epoch.number + 1, "step": self.first_step, "lr": lr, "train": trained.record()}
         record |= {"validation": tested.record(), "left_out": sum(map(len, images.left_out.values()))}
         record |= {"images_per_second": trained.images_per_second, "waiting_share": trained.waiting_share}
         self.history.append(record)
@@ -289,10 +305,10 @@ class Run:
 
         return report
 
-    def tested(self, loader: Loader, result: EpochState) -> None:
+    def tell(self, loader: Loader, result: EpochState) -> None:
         """A line and a record of a test of the final weights."""
         print(errors_line(loader.views, result, len(self.data.classes), skipped=len(loader.bad)))
-        about = {"step": self.begun, "views": loader.views, "left_out": len(loader.bad)}
+        about = {"step": self.first_step, "views": loader.views, "left_out": len(loader.bad)}
         self.folder.log("test", **about, **result.record())
         if self.folder.keep_folder():  # it was moved or deleted meanwhile
             self.finish()

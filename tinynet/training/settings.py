@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from tinynet.arrays import CheckpointError
@@ -17,16 +17,16 @@ from tinynet.files import brief, is_number, shown
 
 def setting(
     default: Any = dataclasses.MISSING, help: str = "", *, group: str | None = None, choices: Sequence = (),
-    least: float | None = None, above: float | None = None, like: str | None = None, free: bool = False,
-    short: str | None = None, metavar: str | None = None,
+    least: float | None = None, above: float | None = None, most: float | None = None, like: str | None = None,
+    free: bool = False, short: str | None = None, metavar: str | None = None,
 ) -> Any:  # fmt: skip
     """A field of a job's settings: an int, float, str or bool, or these or None. Presets give one without default.
 
-    group: the heading in --help, of this field and those after it. choices: all values that it may have. least, above:
-    the smallest, or what is too small. like: of None, the setting whose value it then has. free: it may differ when a
-    run goes on, since the weights do not depend on it. short: a second name, such as "-b".
+    group: the heading in --help, of this field and those after it. choices: all values that it may have. least, above,
+    most: the smallest value, what is too small, the largest value. like: of None, the setting whose value it then has.
+    free: it may differ when a run goes on, since the weights do not depend on it. short: a second name, such as "-b".
     """
-    about = {"help": help, "group": group, "choices": tuple(choices), "least": least, "above": above}
+    about = {"help": help, "group": group, "choices": tuple(choices), "least": least, "above": above, "most": most}
     about |= {"like": like, "free": free, "short": short, "metavar": metavar}
     return dataclasses.field(default=default, metadata=about)
 
@@ -40,7 +40,7 @@ class RunSettings:
         metavar="N")  # fmt: skip
     keep: int = setting(3, "checkpoints kept, beside the best", least=1, free=True, metavar="K")
     tensorboard: bool = setting(False, "write TensorBoard's curves into the run's folder", free=True)
-    max_bad: float = setting(0.01, "of the images that may be unreadable", least=0, free=True, metavar="SHARE")
+    max_bad: float = setting(0.01, "of the images that may be unreadable", least=0, most=1, free=True, metavar="SHARE")
     resize: int = setting(help="images are cut to this square first", group="images and epochs", least=1)
     crop: int = setting(help="the net's input, cropped from it", least=1)
     measure_images: int | None = setting(None, "measure the mean image and colours on N images (default: all)", least=1,
@@ -54,13 +54,13 @@ class RunSettings:
             value = getattr(self, field.name)
             if expected := _out_of_bounds(field, value):
                 raise ValueError(f"{option(field.name)} {value}: expected {expected}")
-        if self.max_bad > 1:
-            raise ValueError(f"--max-bad {self.max_bad}: expected a share of the images from 0 to 1")
         if self.crop > self.resize:
             raise ValueError(f"--crop {self.crop}: expected no more than --resize, {self.resize}")
 
 
 S = TypeVar("S", bound=RunSettings)
+# What a run keeps beside the settings of its job, and under no other name.
+BESIDE = {"job", "model", "network", "scale", "classes", "names", "data", "data_set", "drawn"}
 
 
 def option(name: str) -> str:
@@ -68,13 +68,15 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def settle(preset: S, typed: Mapping[str, Any], kept: Mapping[str, Any] | None = None, override: bool = False) -> S:
+def settled(preset: S, typed: Mapping[str, Any], kept: Mapping[str, Any] | None = None, override: bool = False) -> S:
     """The settings of a run: what was typed, else what its checkpoint has kept, else the preset's.
 
     kept: a checkpoint's settings, where the run goes on. ValueError then for one that was typed and would change what
     the checkpoint was made with, unless that is free or `override` is set.
     """
-    fields = {field.name: field.metadata for field in dataclasses.fields(preset)}
+    fields = {field.name: _about(field) for field in dataclasses.fields(preset)}
+    if taken := sorted(fields.keys() & BESIDE):
+        raise TypeError(f"{type(preset).__name__}: a run keeps something else as {', '.join(taken)}: rename it")
     values = {name: (kept or {}).get(name, getattr(preset, name)) for name in fields}
     for name, given in typed.items():
         before = values[name]
@@ -88,17 +90,19 @@ def settle(preset: S, typed: Mapping[str, Any], kept: Mapping[str, Any] | None =
     return dataclasses.replace(preset, **values)
 
 
-def check_kept(kept: Mapping[str, object], kind: type[RunSettings], beside: set[str], source: str) -> None:
-    """CheckpointError unless what a checkpoint has kept are settings of this kind, each of its type, and those whose
-    names are in `beside`. `source`: what errors call it.
+def check_kept(kept: Mapping[str, object], kind: type[RunSettings], typed: Collection[str], source: str) -> None:
+    """CheckpointError unless what a checkpoint has kept are settings of this kind, each of its type and, but for those
+    that were typed, within its bounds; and what a run keeps beside them. `source`: what errors call it.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    if unknown := sorted(kept.keys() - fields.keys() - beside):
+    if unknown := sorted(kept.keys() - fields.keys() - BESIDE):
         names = shown(", ".join(unknown[:5]))[:200] + ", ..." * (len(unknown) > 5)
         raise CheckpointError(f"{source}: has settings that this job does not know: {names}")
     for name in fields.keys() & kept.keys():
         if not _has_type(fields[name], kept[name], kind):
             raise CheckpointError(f"{source}: its settings: {name} cannot be {brief(kept[name])}")
+        if name not in typed and (expected := _out_of_bounds(fields[name], kept[name])):
+            raise CheckpointError(f"{source}: its settings: {name} cannot be {brief(kept[name])}, expected {expected}")
 
 
 # ---- the command line ----
@@ -112,7 +116,7 @@ def add_options(parser: argparse.ArgumentParser, presets: Mapping[str, RunSettin
     (_, first), *others = presets.items()
     group: Any = parser
     for field in dataclasses.fields(first):
-        about, kind = field.metadata, _type_of(type(first), field.name)[0]
+        about, kind = _about(field), _type_of(type(first), field.name)[0]
         if about["group"]:
             group = parser.add_argument_group(about["group"])
         default = getattr(first, field.name)
@@ -135,27 +139,33 @@ def add_options(parser: argparse.ArgumentParser, presets: Mapping[str, RunSettin
 # ---- a field ----
 
 
+def _about(field: dataclasses.Field) -> Mapping[str, Any]:
+    """What `setting` has noted of it; of a plain field, that there is nothing."""
+    return field.metadata or setting().metadata
+
+
 def _type_of(kind: type[RunSettings], name: str) -> tuple[type, bool]:
-    """(int, float, str or bool; whether it may be None)."""
+    """(int, float, str or bool; whether it may be None). TypeError for a field of another type."""
     hint = typing.get_type_hints(kind)[name]
-    if isinstance(hint, types.UnionType):
-        (one,) = (part for part in typing.get_args(hint) if part is not type(None))
-        return one, True
-    return hint, False
+    parts = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    one = [part for part in parts if part is not type(None)]
+    if len(one) != 1 or one[0] not in (int, float, str, bool):
+        raise TypeError(f"{kind.__name__}.{name}: expected int, float, str or bool, or one of them | None, got {hint}")
+    return one[0], len(parts) > 1
 
 
 def _has_type(field: dataclasses.Field, value: object, kind: type[RunSettings]) -> bool:
     expected, optional = _type_of(kind, field.name)
     if value is None:
         return optional
-    if field.metadata["choices"]:
-        return value in field.metadata["choices"]
+    if _about(field)["choices"]:
+        return value in _about(field)["choices"]
     return is_number(value) if expected is float else type(value) is expected
 
 
 def _out_of_bounds(field: dataclasses.Field, value: Any) -> str | None:
     """What was expected, where a value is out of its bounds."""
-    about = field.metadata
+    about = _about(field)
     if value is None:
         return None
     if about["choices"] and value not in about["choices"]:
@@ -164,6 +174,8 @@ def _out_of_bounds(field: dataclasses.Field, value: Any) -> str | None:
         return f"{about['least']} or more"
     if about["above"] is not None and not value > about["above"]:
         return f"more than {about['above']}"
+    if about["most"] is not None and not value <= about["most"]:
+        return f"{about['most']} or less"
     if isinstance(value, float) and not is_number(value):
         return "a finite number"
     return None

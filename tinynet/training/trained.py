@@ -3,7 +3,6 @@
 Only safetensors and JSON are read. What a run needs beyond that to go on is in checkpoint.py.
 """
 
-import functools
 import json
 import math
 import os
@@ -20,6 +19,7 @@ from tinynet.arrays import CheckpointError, Shapes, read_arrays, read_shapes, wr
 from tinynet.data import DataError, Prepare, Statistics
 from tinynet.files import CHECKSUMS, brief, check_folder, is_count, is_number, parse_json, shown
 from tinynet.initializers import blank
+from tinynet.models.building import Model
 from tinynet.network import Sequential
 from tinynet.weights import check_shapes, set_parameters
 
@@ -29,6 +29,10 @@ FINAL = "final"  # the folder in a run's with both, once it is finished
 NAME = re.compile("step-[0-9]{9,}")  # of a checkpoint's folder
 BEFORE = "alexnet"  # the only model of runs that name none
 LEFT = "LEFT_BEHIND"  # the file that marks one that its run has left behind
+
+
+class NotNamedError(CheckpointError):
+    """The network's model is a user's own, and was not named."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +71,17 @@ def write_trained(folder: Path, weights: Mapping[str, np.ndarray], statistics: S
 
 
 def load_trained(
-    path: str | Path, report: Callable[[str], None] = print, model: str | Callable[..., Sequential] | None = None
+    path: str | Path, report: Callable[[str], None] = print, model: Model | None = None
 ) -> Trained:
     """The network at `path`: a weights.safetensors, the folder of a checkpoint, or the folder of a run.
 
     Of a finished run it is its final one, else its newest checkpoint that is not damaged; `report` is told of those
     that are. The weights' metadata has "settings", a JSON object with at least "network" (the arguments of its
     "model", of models.alexnet where none is named), "resize", "crop", "scale" and "classes"; statistics.safetensors
-    lies beside the weights. model: builds a network of the user's own, a function or "module:function"; what a file
-    names is never imported. CheckpointError says what is missing.
+    lies beside the weights. model: builds networks of the user's own, a function or "module:function"; what a file
+    names is never imported. CheckpointError says what is missing; ValueError or ImportError for a model that is not.
     """
-    path = Path(path)
+    path, model = Path(path), models.find(model) if isinstance(model, str) else model
     if os.path.isfile(path):  # which, unlike the path's own methods, takes names that no file can have
         return _load(path, model)
     if not os.path.isdir(path):
@@ -105,7 +109,7 @@ def left_behind(checkpoint: Path) -> bool:
     return (checkpoint / LEFT).exists()
 
 
-def _newest(run: Path, report: Callable[[str], None], model: str | Callable[..., Sequential] | None) -> Trained:
+def _newest(run: Path, report: Callable[[str], None], model: Model | None) -> Trained:
     """The final network, or the newest checkpoint that can be read; all are listed again after each failure, since one
     may vanish while the run goes on.
     """
@@ -113,6 +117,8 @@ def _newest(run: Path, report: Callable[[str], None], model: str | Callable[...,
     while found := [p for p in (*checkpoint_paths(run / "checkpoints"), *run.glob(FINAL)) if p not in failures]:
         try:
             return _load(found[-1] / WEIGHTS, model)
+        except NotNamedError:
+            raise
         except CheckpointError as error:
             failures[found[-1]] = error
             if found[-1].exists():
@@ -123,7 +129,7 @@ def _newest(run: Path, report: Callable[[str], None], model: str | Callable[...,
     raise CheckpointError(f"{shown(run)}: looked for {FINAL}/{WEIGHTS} or checkpoints/step-*/{WEIGHTS}, found neither")
 
 
-def _load(path: Path, own: str | Callable[..., Sequential] | None) -> Trained:
+def _load(path: Path, own: Model | None) -> Trained:
     if any((path.parent / name).exists() for name in (CHECKSUMS, STATE)):  # else these are weights on their own
         try:
             check_folder(path.parent, (WEIGHTS, STATISTICS))
@@ -142,7 +148,7 @@ def _load(path: Path, own: str | Callable[..., Sequential] | None) -> Trained:
         statistics = Statistics.from_arrays(read_arrays(beside)[0])
         check_size(statistics, settings)
         with room_for(shapes):
-            net = model(**settings["network"])
+            net = models.build(model, **settings["network"])
         channels, crop = len(statistics.mean_image), settings["crop"]
         outputs, classes = net.output_shape((channels, crop, crop)), len(settings["classes"])
         if outputs != (classes,):
@@ -155,18 +161,18 @@ def _load(path: Path, own: str | Callable[..., Sequential] | None) -> Trained:
     return Trained(net, statistics, settings, path)
 
 
-def _model(path: Path, name: str, own: str | Callable[..., Sequential] | None) -> Callable[..., Sequential]:
+def _model(path: Path, name: str, own: Model | None) -> Model:
     """What builds the network that a file names: one of this project's models, or what the user has named for it."""
     if name in models.MODELS:
-        return functools.partial(models.build, name)
+        return name
     if ":" not in name:
         raise CheckpointError(f"{shown(path)}: is of the model {brief(name)}, which this tinynet does not have")
     if own is None:
-        raise CheckpointError(
+        raise NotNamedError(
             f"{shown(path)}: is of a model of somebody's own, {brief(name)}, which no file can make tinynet import:"
             f" name it yourself with --model MODULE:FUNCTION (model=)"
         )
-    return functools.partial(models.build, own) if isinstance(own, str) else own
+    return own
 
 
 def room_for(shapes: Shapes) -> AbstractContextManager[None]:
