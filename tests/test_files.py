@@ -163,7 +163,7 @@ def test_numbers_from_json():
     assert [value for value in (0, 7, -1, 2**60, 1.0, True, None, "1", []) if is_count(value)] == [0, 7]
     values = [0, -1.5, True, math.nan, math.inf, 10**400, None, "1", []]
     assert [value for value in values if is_number(value)] == [0, -1.5]
-    assert brief([[]]) == "a list" and brief("a\n" + "b" * 99) == r"'a\n" + "b" * 46 and brief(1.5) == "1.5"
+    assert brief([[]]) == "a list" and brief("a\n" + "b" * 99) == r"'a\n" + "b" * 46 + " ..." and brief(1.5) == "1.5"
 
 
 NAMES = ["plain", "two words", "it's", "a;b", "new\nline", os.fsdecode(b"caf\xe9 it's \\"), "x\x1b[2J"]
