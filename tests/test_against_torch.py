@@ -11,6 +11,7 @@ import pytest
 from inputs import batch_last, relative_difference, signed, spread
 
 from tinynet.backend import to_device, to_host
+from tinynet.initializers import initialize
 from tinynet.layers import (
     AvgPool2d,
     Conv2d,
@@ -25,7 +26,7 @@ from tinynet.layers import (
     Tanh,
 )
 from tinynet.losses import SoftmaxCrossEntropy
-from tinynet.models import alexnet, alexnet_torchvision, lenet, vgg
+from tinynet.models import alexnet, alexnet_torchvision, cifar10_full, cifar10_quick, lenet, vgg, vgg_cifar
 from tinynet.network import Sequential
 from tinynet.optimizers import SGD
 
@@ -248,12 +249,14 @@ def twin_of(net: Sequential) -> torch.nn.Sequential:
             return torch.nn.Conv2d(layer.in_channels, layer.out_channels, *settings, **groups)
         if isinstance(layer, Linear):
             return torch.nn.Linear(layer.in_features, layer.out_features)
+        if isinstance(layer, LocalResponseNorm) and layer.within_channel:
+            return WithinChannel(layer.size, layer.alpha, layer.beta, layer.k)
         if isinstance(layer, LocalResponseNorm):
             return GroupedLRN(layer.groups, layer.size, layer.alpha)
         if isinstance(layer, MaxPool2d):
-            return torch.nn.MaxPool2d(layer.kernel_size, layer.stride)
+            return torch.nn.MaxPool2d(layer.kernel_size, layer.stride, ceil_mode=layer.ceil_mode)
         if isinstance(layer, AvgPool2d):
-            return torch.nn.AvgPool2d(layer.kernel_size, layer.stride)
+            return torch.nn.AvgPool2d(layer.kernel_size, layer.stride, ceil_mode=layer.ceil_mode)
         if isinstance(layer, Dropout):
             assert layer.p == 0, "PyTorch draws other masks"
             return torch.nn.Identity()
@@ -308,11 +311,21 @@ def test_training_alexnet(groups, order, tables):
 
 
 SMALL = {"num_classes": 7, "width": 0.1, "dropout": 0.0}
+def strong(net: Sequential) -> Sequential:
+    """With He's weights: at Caffe's 0.0001 an image would hardly reach the logits."""
+    initialize(net)
+    return net
+
+
 OTHER_MODELS = {
     "alexnet_torchvision": (lambda: alexnet_torchvision(input_size=95, **SMALL), (3, 95, 95)),
     "vgg, 11": (lambda: vgg(11, input_size=32, **SMALL), (3, 32, 32)),
     "vgg, 16": (lambda: vgg(16, input_size=32, **SMALL), (3, 32, 32)),
     "lenet": (lambda: lenet(num_classes=7), (1, 28, 28)),
+    "lenet, caffe": (lambda: lenet(num_classes=7, variant="caffe"), (1, 28, 28)),
+    "cifar10, quick": (lambda: strong(cifar10_quick(num_classes=7)), (3, 32, 32)),
+    "cifar10, full": (lambda: strong(cifar10_full(num_classes=7)), (3, 32, 32)),
+    "vgg, cifar": (lambda: vgg_cifar(num_classes=7, width=0.05, dropout=0.0), (3, 32, 32)),
     "lenet, relu, max": (lambda: lenet(num_classes=7, activation="relu", pooling="max"), (1, 28, 28)),
 }
 

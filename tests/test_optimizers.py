@@ -1,10 +1,23 @@
 """SGD against the paper's formula written out, its multipliers, and the schedules of the learning rate."""
 
+import re
+
 import numpy as np
 import pytest
 from inputs import assert_close, normal
 
-from tinynet import SGD, Conv2d, Linear, PlateauSchedule, ReLU, Sequential, StepSchedule
+from tinynet import (
+    SGD,
+    Conv2d,
+    InversePolicy,
+    Linear,
+    MultiStepPolicy,
+    MultiStepSchedule,
+    PlateauSchedule,
+    ReLU,
+    Sequential,
+    StepSchedule,
+)
 from tinynet.backend import to_device, to_host
 
 
@@ -103,12 +116,80 @@ def test_bad_settings_are_refused():
         SGD(net, lr=1, lr_multipliers={"fc9": 2.0})
     with pytest.raises(ValueError, match="biases"):
         SGD(net, lr=1, decay_multipliers={"biases": 0.0})
+    for factor in (-1, float("nan"), float("inf"), "2", None):
+        for name in ("lr_multipliers", "decay_multipliers"):
+            message = f"SGD: expected a finite number >= 0 in {name} for 'bias', got {factor!r}"
+            with pytest.raises(ValueError, match=re.escape(message)):
+                SGD(net, lr=1, **{name: {"weight": 1, "bias": factor}})
+    SGD(net, lr=1, lr_multipliers={"bias": np.float32(2), "weight": np.int64(0)})
 
 
 def test_step_schedule():
     schedule = StepSchedule(every=3, factor=10)
     rates = [schedule(1.0, [0.5] * epochs) for epochs in range(10)]
     assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001])
+
+
+def test_multi_step_schedule():
+    """120 epochs, 10 more at a tenth of the rate, then at a hundredth."""
+    schedule = MultiStepSchedule([120, 130])
+    rates = [schedule(0.1, [0.5] * epochs) for epochs in range(140)]
+    assert rates == pytest.approx([0.1] * 120 + [0.01] * 10 + [0.001] * 10)
+    assert MultiStepSchedule((1, 2, 4), factor=2)(1.0, [0.5] * 4) == 0.125
+    assert MultiStepSchedule(())(0.3, [0.5] * 1000) == 0.3, "no milestone, no fall"
+    assert hash(schedule) == hash(MultiStepSchedule((120, 130))), "a list becomes a tuple"
+
+
+def test_multi_step_policy():
+    """CIFAR-10 quick: 0.001 for 4,000 steps, 0.0001 for 1,000. The first step is number 0."""
+    policy = MultiStepPolicy([4_000])
+    assert [policy(0.001, step) for step in (0, 1, 3_999)] == [0.001] * 3
+    assert [policy(0.001, step) for step in (4_000, 4_999, 10**9)] == pytest.approx([0.0001] * 3)
+    assert MultiStepPolicy((60_000, 65_000))(0.001, 65_000) == pytest.approx(0.00001)
+
+
+def test_inverse_policy():
+    """LeNet's in Caffe: lr * (1 + gamma * step)^-power, to the last bit as written out."""
+    policy = InversePolicy(gamma=0.0001, power=0.75)
+    assert policy == InversePolicy()
+    for step in (0, 1, 500, np.int64(10_000)):
+        assert policy(0.01, step) == 0.01 * (1 + 0.0001 * int(step)) ** -0.75
+    assert policy(0.01, 0) == 0.01
+    assert policy(0.01, 10_000) == pytest.approx(0.005946, abs=1e-6)
+    assert InversePolicy(gamma=0.5, power=1)(1.0, 2) == 0.5
+    assert InversePolicy(gamma=0)(0.2, 77) == 0.2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MultiStepSchedule([5, 5]), r"MultiStepSchedule: expected milestones that are numbers of epochs >= 1"),
+        (lambda: MultiStepSchedule([0, 5]), r"and rise, and factor > 0, got \[0, 5\] and 10.0$"),
+        (lambda: MultiStepSchedule([5, 3]), r"got \[5, 3\] and 10.0$"),
+        (lambda: MultiStepSchedule([1.5]), r"got \[1.5\] and 10.0$"),
+        (lambda: MultiStepSchedule([True]), r"got \[True\] and 10.0$"),
+        (lambda: MultiStepSchedule(5), r"got 5 and 10.0$"),
+        (lambda: MultiStepSchedule("123"), r"got '123' and 10.0$"),
+        (lambda: MultiStepSchedule([5], factor=0), r"got \[5\] and 0$"),
+        (lambda: MultiStepPolicy([4_000, 1_000]), r"MultiStepPolicy: expected milestones that are numbers of steps"),
+        (lambda: MultiStepPolicy([5], float("nan")), r"got \[5\] and nan$"),
+        (lambda: MultiStepPolicy([5])(0.1, -1), r"MultiStepPolicy: step: expected 0 or more, got -1"),
+        (lambda: InversePolicy(gamma=-1), r"InversePolicy: expected gamma >= 0 and power >= 0, got -1 and 0.75"),
+        (lambda: InversePolicy(power=float("inf")), r"got 0.0001 and inf"),
+        (lambda: InversePolicy()(0.1, -1), r"InversePolicy: step: expected 0 or more, got -1"),
+        (lambda: StepSchedule(0), r"StepSchedule: expected every >= 1 and factor > 0, got 0 and 10.0"),
+        (lambda: PlateauSchedule(times=-1), r"PlateauSchedule: expected patience >= 1, .* got 5, 10.0 and -1"),
+    ],
+)
+def test_schedules_that_make_no_sense_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("policy", [MultiStepPolicy([3]), InversePolicy()])
+def test_a_policy_is_asked_with_a_number_of_steps(policy):
+    with pytest.raises(TypeError, match=rf"{type(policy).__name__}: step: expected a whole number, got \[0.5\]"):
+        policy(0.1, [0.5])
 
 
 def test_plateau_schedule_divides_when_the_error_stops_falling():
@@ -130,7 +211,7 @@ def test_plateau_schedule_divides_three_times_at_most():
 def test_schedules_depend_on_the_past_only():
     """So a resumed run continues at the rate at which it stopped."""
     errors = list(np.random.default_rng(0).uniform(0.3, 0.9, 40))
-    for schedule in (PlateauSchedule(patience=3), StepSchedule(7)):
+    for schedule in (PlateauSchedule(patience=3), StepSchedule(7), MultiStepSchedule((5, 9, 30))):
         rates = [schedule(0.01, errors[:epochs]) for epochs in range(40)]
         assert rates == sorted(rates, reverse=True)
         assert [schedule(0.01, errors[:epochs]) for epochs in range(40)] == rates

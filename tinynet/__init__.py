@@ -20,7 +20,7 @@ from tinynet.layers import (
 )
 from tinynet.losses import SoftmaxCrossEntropy
 from tinynet.network import Sequential
-from tinynet.optimizers import SGD, PlateauSchedule, StepSchedule
+from tinynet.optimizers import SGD, InversePolicy, MultiStepPolicy, MultiStepSchedule, PlateauSchedule, StepSchedule
 from tinynet.weights import load_weights, save_weights
 
 __version__ = "0.1.0"
@@ -35,9 +35,12 @@ __all__ = [
     "Dropout",
     "Flatten",
     "GradientCheckError",
+    "InversePolicy",
     "Linear",
     "LocalResponseNorm",
     "MaxPool2d",
+    "MultiStepPolicy",
+    "MultiStepSchedule",
     "PlateauSchedule",
     "ReLU",
     "Sequential",

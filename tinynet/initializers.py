@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -65,26 +65,75 @@ def he_uniform(shape: tuple[int, ...], generator: np.random.Generator) -> np.nda
     return values
 
 
+def xavier_uniform(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    """Uniform within sqrt(3 / fan_in) for weights (out, in, ...), float32 on the host: the variance is 1 / fan_in.
+
+    Caffe's filler "xavier", after Glorot and Bengio 2010, who divide by the mean of fan_in and fan_out. fan_in is
+    in_channels / groups * kh * kw of a convolution, in_features of a linear layer.
+    """
+    values = generator.random(shape, np.float32)
+    values -= 0.5
+    values *= math.sqrt(12 / math.prod(shape[1:]))
+    return values
+
+
 def zeros(shape: tuple[int, ...]) -> np.ndarray:
     """Zeros, float32 on the host."""
     values = _blank(shape)
     return np.zeros(shape, np.float32) if values is None else values
 
 
-def initialize(net: "Layer", seed: int = 0, std: float | None = None, ones: tuple[str, ...] = ()) -> None:
+METHODS: dict[str, Callable[[tuple[int, ...], np.random.Generator], np.ndarray]] = {
+    "he": he_normal,
+    "xavier": xavier_uniform,
+}
+
+
+def initialize(
+    net: "Layer",
+    seed: int = 0,
+    std: float | Mapping[str, float] | None = None,
+    ones: tuple[str, ...] = (),
+    method: str | None = None,
+) -> None:
     """Draws every weight of `net` anew from stream(seed, "initialize", its full name) and sets the biases.
 
-    std: the standard deviation of all weights; None for He's. ones: the names of the layers whose biases start at 1, as
-    in Krizhevsky et al. 2012, section 5; all others start at 0.
+    std: the standard deviation of all weights, normally distributed, or one for each layer that has a weight:
+    {"conv1": 0.0001, "fc2": 0.1}. method, in place of std: "he", which is what both None mean, or "xavier"
+    (he_normal, xavier_uniform). ones: the names of the layers whose biases start at 1, as in Krizhevsky et al. 2012,
+    section 5; all others start at 0. ValueError for another method, for a std and a method, and for a std that is not
+    0 or more, leaves out a layer or names one that has no weight.
     """
     if _room.get() is not None:
         return
+    if method is not None and std is not None:
+        raise ValueError(f"initialize: expected a std or a method, got std={std!r} and method={method!r}")
+    if method is not None and method not in METHODS:
+        raise ValueError(f"initialize: method must be {' or '.join(map(repr, METHODS))}, got {method!r}")
+    deviations = None if std is None else _deviations(net, std)
     for full_name, layer, key in net.parameters():
         parameter = layer.params[key]
         if key == "bias":
             parameter[...] = 1 if layer.name in ones else 0
             continue
         generator = stream(seed, "initialize", full_name)
-        shape = parameter.shape
-        values = he_normal(shape, generator) if std is None else normal(shape, generator, std)
+        if deviations is None:
+            values = METHODS[method or "he"](parameter.shape, generator)
+        else:
+            values = normal(parameter.shape, generator, deviations[layer.name])
         parameter[...] = to_device(values.astype(parameter.dtype, copy=False))
+
+
+def _deviations(net: "Layer", std: float | Mapping[str, float]) -> dict[str, float]:
+    """The standard deviation of each layer with a weight, by the layer's name."""
+    layers = dict.fromkeys(layer.name for _, layer, key in net.parameters() if key != "bias")
+    deviations = dict(std) if isinstance(std, Mapping) else dict.fromkeys(layers, std)
+    missing, unknown = [name for name in layers if name not in deviations], [n for n in deviations if n not in layers]
+    if missing or unknown:
+        found = [f"{', '.join(missing)} missing"] if missing else []
+        found += [f"{', '.join(map(str, unknown))} unknown"] if unknown else []
+        raise ValueError(f"initialize: expected a std for each of {', '.join(layers)}; {' and '.join(found)}")
+    for name, deviation in deviations.items():
+        if not 0 <= deviation < math.inf:
+            raise ValueError(f"initialize: expected a std of 0 or more, got {deviation} for {name}")
+    return deviations

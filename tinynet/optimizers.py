@@ -1,11 +1,16 @@
 """The paper's stochastic gradient descent, and schedules of its learning rate."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from numbers import Real
+
+import numpy as np
 
 from tinynet.backend import Array, xp
-from tinynet.layers.layer import Layer
+from tinynet.layers.layer import Layer, whole
 from tinynet.operations.elementwise import sgd_update
 from tinynet.threads import Turn, one_at_a_time
 
@@ -40,7 +45,8 @@ class SGD:
                 f" got lr={lr}, momentum={momentum}, weight_decay={weight_decay}"
             )
         self.net, self.lr, self.momentum, self.weight_decay = net, lr, momentum, weight_decay
-        self.lr_multipliers, self.decay_multipliers = dict(lr_multipliers or {}), dict(decay_multipliers or {})
+        self.lr_multipliers = _factors(lr_multipliers, "lr_multipliers")
+        self.decay_multipliers = _factors(decay_multipliers, "decay_multipliers")
         self.velocity: dict[str, Array] = {}
         net.on_devices(self._start)
         known = {answer for _, layer, key in net.parameters() for answer in self._answers(layer, key)}
@@ -97,7 +103,35 @@ class SGD:
         return f"SGD({', '.join(options)})"
 
 
-# ---- schedules: pure functions of the past, so that a resumed run has nothing to restore ----
+def _factors(multipliers: Mapping[str, float] | None, name: str) -> dict[str, float]:
+    """A copy of SGD's multipliers; ValueError unless all are finite and not negative."""
+    for key, factor in (multipliers or {}).items():
+        if not (isinstance(factor, Real) and 0 <= factor < math.inf):
+            raise ValueError(f"SGD: expected a finite number >= 0 in {name} for {key!r}, got {factor!r}")
+    return dict(multipliers or {})
+
+
+# ---- schedules: pure functions of the past, so that a resumed run has nothing to restore. Of two kinds: a Schedule is
+# asked before each epoch, schedule(lr, errors); a Policy, Caffe's word, before each step, policy(lr, step) ----
+
+
+def _rising(milestones: object) -> bool:
+    """Whether these are whole numbers of 1 or more, each larger than the one before."""
+    if not isinstance(milestones, Sequence) or isinstance(milestones, str):
+        return False
+    if not all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in milestones):
+        return False
+    return all(one < next_one for one, next_one in pairwise((0, *milestones)))
+
+
+def _check_milestones(schedule: "MultiStepSchedule | MultiStepPolicy", what: str) -> None:
+    name, milestones, factor = type(schedule).__name__, schedule.milestones, schedule.factor
+    if not (_rising(milestones) and 0 < factor < math.inf):
+        raise ValueError(
+            f"{name}: expected milestones that are numbers of {what} >= 1 and rise, and factor > 0,"
+            f" got {milestones!r} and {factor!r}"
+        )
+    object.__setattr__(schedule, "milestones", tuple(milestones))  # of a frozen dataclass: lists cannot be hashed
 
 
 @dataclass(frozen=True)
@@ -114,6 +148,24 @@ class StepSchedule:
     def __call__(self, lr: float, errors: Sequence[float]) -> float:
         """The rate of the next epoch, for the first one's `lr` and the validation errors of the epochs so far."""
         return lr / self.factor ** (len(errors) // self.every)
+
+
+@dataclass(frozen=True)
+class MultiStepSchedule:
+    """Divides the learning rate by `factor` after each of these numbers of epochs, as PyTorch's MultiStepLR.
+
+    milestones: (120, 130) is the first rate for 120 epochs, a tenth of it for 10 more, and then a hundredth.
+    """
+
+    milestones: Sequence[int]
+    factor: float = 10.0
+
+    def __post_init__(self):
+        _check_milestones(self, "epochs")
+
+    def __call__(self, lr: float, errors: Sequence[float]) -> float:
+        """The rate of the next epoch, for the first one's `lr` and the validation errors of the epochs so far."""
+        return lr / self.factor ** bisect_right(self.milestones, len(errors))
 
 
 @dataclass(frozen=True)
@@ -147,3 +199,37 @@ class PlateauSchedule:
     def __call__(self, lr: float, errors: Sequence[float]) -> float:
         """The rate of the next epoch, for the first one's `lr` and the validation errors of the epochs so far."""
         return lr / self.factor ** self.divisions(errors)
+
+
+@dataclass(frozen=True)
+class MultiStepPolicy:
+    """Divides the learning rate by `factor` after each of these numbers of steps: Caffe's policy "multistep".
+
+    milestones: (60_000, 65_000) is the first rate for 60,000 steps, a tenth of it for 5,000, and then a hundredth.
+    """
+
+    milestones: Sequence[int]
+    factor: float = 10.0
+
+    def __post_init__(self):
+        _check_milestones(self, "steps")
+
+    def __call__(self, lr: float, step: int) -> float:
+        """The rate of step number `step`, for the first one's `lr`; the first is number 0."""
+        return lr / self.factor ** bisect_right(self.milestones, whole(step, "MultiStepPolicy: step", 0))
+
+
+@dataclass(frozen=True)
+class InversePolicy:
+    """lr * (1 + gamma * step)^-power, lower with every step: Caffe's policy "inv". The defaults are its LeNet's."""
+
+    gamma: float = 0.0001
+    power: float = 0.75
+
+    def __post_init__(self):
+        if not (0 <= self.gamma < math.inf and 0 <= self.power < math.inf):
+            raise ValueError(f"InversePolicy: expected gamma >= 0 and power >= 0, got {self.gamma} and {self.power}")
+
+    def __call__(self, lr: float, step: int) -> float:
+        """The rate of step number `step`, for the first one's `lr`; the first is number 0."""
+        return lr * (1 + self.gamma * whole(step, "InversePolicy: step", 0)) ** -self.power

@@ -5,13 +5,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from inputs import normal
+from inputs import assert_close, normal
+from parallel.networks import training_step
 
 from tinynet.backend import to_device, to_host
 from tinynet.gradient_check import check_network
 from tinynet.layers import Dropout, LocalResponseNorm
 from tinynet.losses import SoftmaxCrossEntropy
 from tinynet.network import Sequential
+from tinynet.optimizers import SGD
+from tinynet.parallel import partition
 
 
 def sizes(net: Sequential, image: tuple[int, int, int]) -> dict[str, tuple]:
@@ -43,6 +46,31 @@ def check_seed(make_net: Callable[..., Sequential]) -> None:
         size = min(len(one), len(next_one))
         assert not np.allclose(one[:size] / one[:size].std(), next_one[:size] / next_one[:size].std())
     assert all(layer.seed == 1 for layer in first if isinstance(layer, Dropout))
+
+
+def check_deviations(net: Sequential, std: dict[str, float]) -> None:
+    """A start from N(0, std^2), with a standard deviation for each layer, and biases of 0."""
+    assert {name.rpartition(".")[0] for name in net.params} == std.keys()
+    for name, deviation in std.items():
+        weight, bias = (to_host(net.params[f"{name}.{key}"]) for key in ("weight", "bias"))
+        assert weight.std() == pytest.approx(deviation, rel=4 / weight.size**0.5), name
+        assert abs(weight.mean()) < 5 * deviation / weight.size**0.5, name
+        assert not bias.any(), name
+
+
+def check_two_devices(net: Sequential, image: tuple[int, int, int]) -> None:
+    """Three steps on one device and on two, each with half of every layer: the same logits and gradients."""
+    net.astype("float64")
+    towers = partition(net, 2)
+    optimizers = [SGD(each, lr=0.01) for each in (net, towers)]
+    for step in range(3):
+        x, target = normal(step, 4, *image), normal(step + 100, 4, *net.output_shape(image))
+        expected = training_step(net, x, target, optimizers[0], step)
+        found = training_step(towers, x, target, optimizers[1], step)
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            assert abs(values).max() > 1e-6, f"step {step}, {name}: nothing to compare"
+            assert_close(found[name], values, 1e-12, f"step {step}, {name}")
 
 
 def check_gradients(net: Sequential, image: tuple[int, int, int], samples: int | None = None) -> None:

@@ -115,6 +115,8 @@ def test_what_does_not_fit_is_refused():
         ({"dropout": 1.0}, "p < 1"),
         ({"width": float("nan")}, "width > 0"),
         ({"width": float("inf")}, "width > 0"),
+        ({"in_channels": 0}, "alexnet: in_channels: expected 1 or more, got 0"),
+        ({"in_channels": 1, "input_size": 60}, r"pool5.*expected an input_size \(crop\) of 67 or more"),
     ]:
         with pytest.raises(ValueError, match=message):
             small(**options)
@@ -125,9 +127,23 @@ def test_what_does_not_fit_is_refused():
         ({"input_size": 67.0}, "input_size: expected a whole number"),
         ({"groups": True}, "groups: expected a whole number"),
         ({"seed": None}, "expected a whole number as seed, got None"),
+        ({"in_channels": 1.0}, "alexnet: in_channels: expected a whole number, got 1.0"),
     ]:
         with pytest.raises(TypeError, match=message):
             small(**options)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_channels(channels):
+    """Of the image: conv1's kernels follow, and no other layer."""
+    for make_net in (small, small_torchvision):
+        net, usual = make_net(in_channels=channels), make_net()
+        assert net["conv1"].params["weight"].shape[1] == channels
+        assert net.forward(to_device(normal(1, 2, channels, 67, 67).astype("float32"))).shape == (2, 5)
+        for name, parameter in net.params.items():
+            assert (parameter.shape == usual.params[name].shape) == (name != "conv1.weight"), name
+            if name != "conv1.weight":
+                assert (parameter == usual.params[name]).all(), name
 
 
 def test_two_runs_agree_to_the_last_bit():
@@ -228,6 +244,7 @@ def test_what_does_not_fit_torchvisions_is_refused():
         ({"input_size": 4}, "conv1"),
         ({"width": 0}, "alexnet_torchvision: expected width > 0"),
         ({"num_classes": 0}, "num_classes: expected 1 or more"),
+        ({"in_channels": 0}, "alexnet_torchvision: in_channels: expected 1 or more, got 0"),
         ({"dropout": 1.0}, "p < 1"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -39,8 +39,12 @@ def own(tmp_path, monkeypatch):
     [
         ("alexnet", {"num_classes": 3, "width": 0.06, "input_size": 67}),
         ("alexnet_torchvision", {"num_classes": 3, "width": 0.06, "input_size": 67}),
+        ("cifar10_full", {"num_classes": 3, "in_channels": 1, "input_size": 40}),
+        ("cifar10_quick", {"num_classes": 3, "in_channels": 1, "input_size": 40}),
         ("lenet", {"in_channels": 3, "pooling": "max"}),
+        ("lenet", {"in_channels": 3, "variant": "caffe"}),
         ("vgg", {"depth": 11, "num_classes": 3, "width": 0.02, "input_size": 32}),
+        ("vgg_cifar", {"depth": 11, "in_channels": 1, "width": 0.02, "dropout": 0.1}),
     ],
 )
 def test_a_model_by_name_is_the_model(name, arguments):

@@ -16,9 +16,13 @@ X = np.random.default_rng(0).standard_normal((2, 3, 67, 67)).astype(np.float32)
 NETWORKS = {
     "alexnet": {"num_classes": 3, "groups": 1, "width": 0.06, "input_size": 67, "seed": 3},
     "alexnet_torchvision": {"num_classes": 3, "width": 0.06, "input_size": 67, "seed": 3},
+    "cifar10_full": {"num_classes": 3, "input_size": 67, "seed": 3},
+    "cifar10_quick": {"num_classes": 3, "input_size": 67, "seed": 3},
     "lenet": {"num_classes": 3, "in_channels": 3, "input_size": 67, "activation": "relu", "seed": 3},
     "vgg": {"depth": 11, "num_classes": 3, "input_size": 67, "width": 0.02, "seed": 3},
+    "vgg_cifar": {"depth": 11, "num_classes": 3, "input_size": 67, "width": 0.02, "seed": 3},
 }
+HIDDEN = {"cifar10_full": "all layers but the last", "cifar10_quick": "fc4", "lenet": "fc4", "vgg_cifar": "fc6"}
 
 
 def tiny(num_classes: int, side: int = 67) -> Sequential:
@@ -44,11 +48,10 @@ def test_each_model_opens_and_can_be_looked_into(save, name):
     assert to_host(found.net.forward(to_device(X))).tobytes() == to_host(net.forward(to_device(X))).tobytes()
     pytest.importorskip("matplotlib")
     sentences = list(draw_pictures(folder, images=2))
-    first = "conv1_1" if name == "vgg" else "conv1"
+    first = "conv1_1" if name.startswith("vgg") else "conv1"
     assert f"{first}_filters.png: the kernels of {first} (finished)" in sentences[1]
     assert (folder / f"{first}_filters.png").exists() and (folder / "neighbours.png").exists()
-    hidden = "fc4" if name == "lenet" else "fc7"
-    assert sentences[-1].endswith(f"by the output of {hidden}")
+    assert sentences[-1].endswith(f"by the output of {HIDDEN.get(name, 'fc7')}")
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,9 @@ def alexnet(
     dropout: float = 0.5,
     lrn: bool = True,
     seed: int = 0,
+    in_channels: int = 3,
 ) -> Sequential:
-    """The paper's network for images (N, 3, input_size, input_size); logits (N, num_classes), float32.
+    """The paper's network for images (N, in_channels, input_size, input_size); logits (N, num_classes), float32.
 
     groups: 2 for the paper's two towers, which meet at conv3 and the fully connected layers only; LRN stays inside a
     tower, as on the two devices. 1 connects everything. width multiplies the number of kernels and hidden neurons.
@@ -35,7 +36,8 @@ def alexnet(
     distribution with biases of 0, which leaves the first plateau sooner, above all in narrow nets. dropout: p in fc6
     and fc7. seed: of the weights and of dropout's masks. ValueError or TypeError where a size does not fit.
     """
-    _check_settings("alexnet", width, seed, num_classes=num_classes, groups=groups, input_size=input_size)
+    sizes = {"num_classes": num_classes, "groups": groups, "input_size": input_size, "in_channels": in_channels}
+    _check_settings("alexnet", width, seed, **sizes)
     if order not in ("paper", "caffenet"):
         raise ValueError(f"alexnet: order must be 'paper' or 'caffenet', got {order!r}")
     if initialization not in ("paper", "he"):
@@ -52,7 +54,7 @@ def alexnet(
 
     features = Sequential(                                                              # at width 1 and 227 x 227:
         [
-            ("conv1", Conv2d(3, wide(96), 11, stride=4)),                               #  96 x 55 x 55
+            ("conv1", Conv2d(in_channels, wide(96), 11, stride=4)),                     #  96 x 55 x 55
             ("relu1", ReLU(inplace=True)),
             *pool_and_norm(1),                                                          #  96 x 27 x 27
             ("conv2", Conv2d(wide(96), wide(256), 5, padding=2, groups=groups)),        # 256 x 27 x 27
@@ -68,7 +70,7 @@ def alexnet(
             ("flatten", Flatten()),                                                     # 9216
         ]
     )  # fmt: skip
-    flat = _outputs(features, input_size)
+    flat = _outputs(features, in_channels, input_size)
     classifier = [
         ("fc6", Linear(flat, wide(4096))),
         ("relu6", ReLU(inplace=True)),
@@ -95,8 +97,9 @@ def alexnet_torchvision(
     input_size: int = 224,
     dropout: float = 0.5,
     seed: int = 0,
+    in_channels: int = 3,
 ) -> Sequential:
-    """The AlexNet of torchvision for images (N, 3, input_size, input_size); logits (N, num_classes), float32.
+    """The AlexNet of torchvision for images (N, in_channels, input_size, input_size); logits (N, num_classes), float32.
 
     One tower without normalisation, after Krizhevsky 2014 ("One weird trick for parallelizing convolutional neural
     networks", where conv4 has 384 kernels). torchvision's average pooling to 6 x 6 before fc6 changes nothing at 224
@@ -104,14 +107,15 @@ def alexnet_torchvision(
     neurons. dropout: p, on the outputs of pool5 and fc6. seed: of the weights, which start with He's normal
     distribution and biases of 0, and of dropout's masks. ValueError or TypeError where a size does not fit.
     """
-    _check_settings("alexnet_torchvision", width, seed, num_classes=num_classes, input_size=input_size)
+    sizes = {"num_classes": num_classes, "input_size": input_size, "in_channels": in_channels}
+    _check_settings("alexnet_torchvision", width, seed, **sizes)
 
     def wide(channels: int) -> int:
         return max(1, round(channels * width))
 
     features = Sequential(                                                              # at width 1 and 224 x 224:
         [
-            ("conv1", Conv2d(3, wide(64), 11, stride=4, padding=2)),                    #  64 x 55 x 55
+            ("conv1", Conv2d(in_channels, wide(64), 11, stride=4, padding=2)),          #  64 x 55 x 55
             ("relu1", ReLU(inplace=True)),
             ("pool1", MaxPool2d(3, stride=2)),                                          #  64 x 27 x 27
             ("conv2", Conv2d(wide(64), wide(192), 5, padding=2)),                       # 192 x 27 x 27
@@ -127,7 +131,7 @@ def alexnet_torchvision(
             ("flatten", Flatten()),                                                     # 9216
         ]
     )  # fmt: skip
-    flat = _outputs(features, input_size)
+    flat = _outputs(features, in_channels, input_size)
     classifier = [
         ("dropout5", Dropout(dropout)),
         ("fc6", Linear(flat, wide(4096))),
@@ -145,19 +149,19 @@ def alexnet_torchvision(
     return net
 
 
-def _outputs(features: Sequential, input_size: int) -> int:
+def _outputs(features: Sequential, in_channels: int, input_size: int) -> int:
     """How many numbers the features of an image are; ValueError, with the smallest that works, for too small a size."""
     try:
-        (outputs,) = features.output_shape((3, input_size, input_size))
+        (outputs,) = features.output_shape((in_channels, input_size, input_size))
         return outputs
     except ValueError as error:
-        fits = next(size for size in itertools.count(input_size + 1) if _fits(features, size))
+        fits = next(size for size in itertools.count(input_size + 1) if _fits(features, in_channels, size))
         raise ValueError(f"{error}: expected an input_size (crop) of {fits} or more") from error
 
 
-def _fits(features: Sequential, input_size: int) -> bool:
+def _fits(features: Sequential, in_channels: int, input_size: int) -> bool:
     try:
-        return bool(features.output_shape((3, input_size, input_size)))
+        return bool(features.output_shape((in_channels, input_size, input_size)))
     except ValueError:
         return False
 

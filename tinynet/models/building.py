@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable
 
 from tinynet.models.alexnet import alexnet, alexnet_torchvision
+from tinynet.models.cifar10 import cifar10_full, cifar10_quick
 from tinynet.models.lenet import lenet
-from tinynet.models.vgg import vgg
+from tinynet.models.vgg import vgg, vgg_cifar
 from tinynet.network import Sequential
 
 Model = str | Callable[..., Sequential]  # a network's name, or what builds it
 MODELS: dict[str, Callable[..., Sequential]] = {
-    model.__name__: model for model in (alexnet, alexnet_torchvision, lenet, vgg)
+    model.__name__: model
+    for model in (alexnet, alexnet_torchvision, cifar10_full, cifar10_quick, lenet, vgg, vgg_cifar)
 }
 
 
