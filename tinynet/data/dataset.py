@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import LATER_SUFFIXES
-from tinynet.data.names import encoded
+from tinynet.data.names import encoded, shortened
+from tinynet.files import shown
 
 if TYPE_CHECKING:
     from tinynet.data.statistics import Statistics
@@ -23,7 +25,10 @@ ProgressCallback = Callable[[int, int], None]  # progress(done, total)
 
 
 class Split(Protocol):
-    """What the loader needs to know of a set of images."""
+    """What the loader needs to know of a set of images.
+
+    load: (size, size, channels). A split of other images than uint8 of 3 channels says so by `dtype` and `channels`.
+    """
 
     classes: tuple[str, ...]
     labels: np.ndarray  # (images,) int64
@@ -33,6 +38,16 @@ class Split(Protocol):
     def name(self, index: int) -> str: ...
 
     def load(self, index: int, size: int) -> np.ndarray: ...
+
+
+def channels_of(split: Split) -> int:
+    """How many channels its images have: 3 unless it says so."""
+    return getattr(split, "channels", 3)
+
+
+def dtype_of(split: Split) -> np.dtype:
+    """The type of its pixels, uint8 unless it says so."""
+    return np.dtype(getattr(split, "dtype", np.uint8))
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,16 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     @property
+    def channels(self) -> int:
+        """Of its images: 3 for colours, 1 for gray."""
+        return channels_of(self.train)
+
+    @property
+    def place(self) -> str:
+        """Where it lies on disk, without links; empty for arrays, which lie nowhere."""
+        return str(self.root.resolve())
+
+    @property
     def fingerprint(self) -> str:
         """Tells whether two runs have the same images in the same order, by their labels and file names: not by where
         they lie, so that folders, archives and a prepared cache of the same images are the same.
@@ -71,3 +96,21 @@ class Dataset:
         later = sum(split.name(i).lower().endswith(LATER_SUFFIXES) for split in splits for i in range(len(split)))
         suffixes = " or ".join(LATER_SUFFIXES)
         return f" (among them {later} {suffixes}, which earlier versions left out)" if later else ""
+
+
+def unseen_notes(where: object, train: Split, val: Split, error: type[Exception] = DataError) -> tuple[str, ...]:
+    """Notes on classes that have no validation image; `error` for those that have no training image, since no network
+    can learn them.
+    """
+    if unlearnt := _unseen(where, "training", train):
+        raise error(unlearnt)
+    note = _unseen(where, "validation", val)
+    return (note,) if note else ()
+
+
+def _unseen(where: object, kind: str, split: Split) -> str:
+    """A sentence on classes without an image in the split, fit for a terminal; empty where there are none."""
+    absent = np.flatnonzero(np.bincount(split.labels, minlength=len(split.classes)) == 0).tolist()
+    names = shortened([split.classes[label] for label in absent])
+    count = f"{len(absent)} of {len(split.classes)}"
+    return shown(f"{where}: {count} classes have no {kind} image: {names}") if absent else ""

@@ -7,25 +7,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tinynet.data.errors import DataError
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and principal components of RGB values in 0 to 255, as AlexNet's pre-processing uses them
-    (paper, sections 2 and 4.1).
+    """Mean and principal components of pixels' values, as AlexNet's pre-processing uses them (paper, sections 2 and
+    4.1): of RGB from 0 to 255, or of any C channels.
     """
 
-    mean_image: np.ndarray  # (3, size, size) float32
-    components: np.ndarray  # (3, 3) float32: a column per principal component, rows R G B
-    deviations: np.ndarray  # (3,) float32: standard deviation along each component, smallest first
+    mean_image: np.ndarray  # (C, size, size) float32
+    components: np.ndarray  # (C, C) float32: a column per principal component, a row per channel
+    deviations: np.ndarray  # (C,) float32: standard deviation along each component, smallest first
     images: int  # how many images were measured
 
     @property
     def pixel_deviation(self) -> float:
-        """Standard deviation of a pixel's value, over all three colours together."""
+        """Standard deviation of a pixel's value, over all channels together."""
         return float(np.sqrt((self.deviations.astype(np.float64) ** 2).mean()))
+
+    @classmethod
+    def none(cls, channels: int, size: int) -> "Statistics":
+        """Of nothing: a mean of zeros, for images from which none is subtracted."""
+        mean = np.zeros((channels, size, size), np.float32)
+        return cls(mean, np.eye(channels, dtype=np.float32), np.zeros(channels, np.float32), 0)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """As arrays named "statistics.mean_image" and so on, fit to lie beside the weights in one file."""
@@ -42,8 +49,9 @@ class Statistics:
             raise ValueError(f"Statistics: expected arrays named {', '.join(missing)}, found {there}")
         found = {name: arrays[full_name] for name, full_name in names.items()}
         mean_image = found["mean_image"]
-        side = mean_image.shape[-1] if mean_image.ndim == 3 else 1
-        shapes = {"mean_image": (3, side, side), "components": (3, 3), "deviations": (3,), "images": (1,)}
+        channels, side = (len(mean_image), mean_image.shape[-1]) if mean_image.ndim == 3 else (3, 1)
+        shapes = {"mean_image": (channels, side, side), "components": (channels, channels)}
+        shapes |= {"deviations": (channels,), "images": (1,)}
         for name, array in found.items():
             kinds, what = ("iu", "integers") if name == "images" else ("f", "floating-point numbers")
             if array.shape != shapes[name] or array.size == 0 or array.dtype.kind not in kinds:
@@ -59,26 +67,29 @@ class Statistics:
 
 @dataclass
 class Sums:
-    """What the statistics are computed from: sums over images, exact integers.
+    """What the statistics are computed from: sums over images, of bytes exact integers.
 
-    So any division of the images among threads, processes or runs gives the same Statistics, to the last bit.
+    So any division of the images among threads, processes or runs gives the same Statistics, to the last bit. Of
+    floating-point pixels the sums are float64, and the same when they are added in the same order.
     """
 
-    pixel_sums: np.ndarray  # (size, size, 3) int64: the sum of each pixel
-    products: np.ndarray  # (3, 3) int64: the sum over all pixels of a colour's value times a colour's value
+    pixel_sums: np.ndarray  # (size, size, C) int64 or float64: the sum of each pixel
+    products: np.ndarray  # (C, C) of the same type: the sum over all pixels of one channel's value times another's
     images: int
 
     @classmethod
-    def zero(cls, size: int) -> "Sums":
-        """The sums over no image of size x size."""
-        return cls(np.zeros((size, size, 3), np.int64), np.zeros((3, 3), np.int64), 0)
+    def zero(cls, size: int, channels: int = 3, dtype: DTypeLike = np.uint8) -> "Sums":
+        """The sums over no image of size x size, with pixels of the dtype."""
+        kind = np.int64 if np.dtype(dtype).kind == "u" else np.float64
+        return cls(np.zeros((size, size, channels), kind), np.zeros((channels, channels), kind), 0)
 
     def add(self, image: np.ndarray) -> None:
-        """Adds one image, uint8 (size, size, 3)."""
+        """Adds one image, uint8 or float32 (size, size, C)."""
         self.pixel_sums += image
-        # Floats, for BLAS; exact, since a sum of integers stays below 2**53 up to 2**37 pixels.
-        colours = np.ascontiguousarray(image.reshape(-1, 3).T, np.float64)  # (3, size * size)
-        self.products += np.array([[one @ other for other in colours] for one in colours]).astype(np.int64)
+        # Floats, for BLAS; of bytes exact, since a sum of integers stays below 2**53 up to 2**37 pixels.
+        colours = np.ascontiguousarray(image.reshape(-1, image.shape[-1]).T, np.float64)  # (C, size * size)
+        products = np.array([[one @ other for other in colours] for one in colours])
+        self.products += products.astype(self.products.dtype)
         self.images += 1
 
     def merge(self, other: "Sums") -> None:
@@ -95,8 +106,8 @@ class Sums:
         mean = self.pixel_sums.sum(axis=(0, 1)) / pixels
         variances, components = np.linalg.eigh(self.products / pixels - np.outer(mean, mean))
         # A component's sign is arbitrary: its largest entry is made positive, whatever eigh returns.
-        components *= np.sign(components[np.abs(components).argmax(axis=0), range(3)])
-        mean_image = self.pixel_sums.transpose(2, 0, 1) / self.images  # (3, size, size)
+        components *= np.sign(components[np.abs(components).argmax(axis=0), range(len(mean))])
+        mean_image = self.pixel_sums.transpose(2, 0, 1) / self.images  # (C, size, size)
         return Statistics(
             mean_image=np.ascontiguousarray(mean_image, dtype=np.float32),
             components=components.astype(np.float32),

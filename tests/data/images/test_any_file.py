@@ -50,14 +50,14 @@ def test_bad_files_are_named(tmp_path, name):
 
 def test_strip_by_strip_gives_the_same_pixels(monkeypatch):
     """As large pictures are converted; no more than a strip of them at a time."""
-    converted, convert = [], colours._to_rgb
+    converted, convert = [], colours._convert
     whole = {name: decode(content, SIZE) for name, (content, *_) in GOOD.items()}
 
-    def counted(image: Image.Image) -> Image.Image:
+    def counted(image: Image.Image, mode: str) -> Image.Image:
         converted.append(image.width * image.height)
-        return convert(image)
+        return convert(image, mode)
 
-    monkeypatch.setattr(colours, "_to_rgb", counted)
+    monkeypatch.setattr(colours, "_convert", counted)
     monkeypatch.setattr(colours, "STRIP_PIXELS", 100)
     for name, (content, *_) in GOOD.items():
         np.testing.assert_array_equal(decode(content, SIZE), whole[name], err_msg=name)
@@ -66,7 +66,7 @@ def test_strip_by_strip_gives_the_same_pixels(monkeypatch):
     values = stream(0, "test strips").integers(0, 256, (7, 120, 4), dtype=np.uint8)
     for image in (Image.fromarray(values), Image.fromarray(values.transpose(1, 0, 2).copy())):
         strips = np.asarray(colours.to_rgb(image))
-        np.testing.assert_array_equal(strips, np.asarray(convert(image)))
+        np.testing.assert_array_equal(strips, np.asarray(convert(image, "RGB")))
 
 
 def test_padding_in_a_scans_data_is_passed_over_at_once(monkeypatch):

@@ -100,3 +100,34 @@ def test_colour_shift_has_the_covariance_of_the_components():
     expected = components @ np.diag((0.2 * deviations) ** 2) @ components.T
     np.testing.assert_allclose(shifts.T @ shifts / len(shifts), expected, atol=0.03 * np.abs(expected).max())
     assert np.abs(shifts.mean(axis=0)).max() < 0.3
+
+
+def test_padding_lays_zeros_around_before_the_crop():
+    image = pixels(4, 4, 3) // 2 + 1  # no zeros
+    padded = np.zeros((8, 8, 3), np.uint8)
+    padded[2:6, 2:6] = image
+    places = set()
+    for number in range(300):
+        view = random_crop(image, 4, stream(number, "test padding"), mirror=False, padding=2)
+        found = [(y, x) for y in range(5) for x in range(5) if (padded[y : y + 4, x : x + 4] == view).all()]
+        assert len(found) == 1
+        places |= set(found)
+    assert len(places) == 25
+
+
+def test_without_mirrors_the_same_places_are_cut():
+    image = pixels(7, 9, 1)
+    for number in range(40):
+        either, plain = (random_crop(image, 5, stream(number, "test"), mirror) for mirror in (True, False))
+        assert (either == plain).all() or (either == plain[:, ::-1]).all()
+
+
+@pytest.mark.parametrize("size", [8, 5, 20])
+def test_gray_pictures_have_one_channel(size):
+    gray = pixels(8, 12, 1)[..., 0]
+    one = shorter_side_crop(Image.fromarray(gray), size, channels=1)
+    three = shorter_side_crop(Image.fromarray(np.repeat(gray[..., None], 3, axis=2)), size)
+    assert one.shape == (size, size, 1) and one.dtype == np.uint8
+    np.testing.assert_array_equal(np.repeat(one, 3, axis=2), three)
+    with pytest.raises(ValueError, match="expected pictures of 1 or 3 channels, got 2"):
+        shorter_side_crop(Image.fromarray(gray), size, channels=2)

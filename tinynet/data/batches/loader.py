@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinynet.data.batches.bad_images import BadImages
-from tinynet.data.dataset import Split
+from tinynet.data.dataset import Split, channels_of, dtype_of
 from tinynet.data.errors import DataError
 from tinynet.data.images.colours import colour_shift
 from tinynet.data.images.crops import random_crop
@@ -24,7 +24,7 @@ from tinynet.threads import in_order
 class Batch:
     """N images, each in `views` views that follow one another; N may be 0, where no image could be read."""
 
-    images: np.ndarray  # (N * views, 3, crop, crop) uint8, C order
+    images: np.ndarray  # (N * views, channels, crop, crop) uint8 or float32, C order
     labels: np.ndarray  # (N,) int64
     shifts: np.ndarray | None  # (N * views, 3) float32, the colour to add to every pixel; None: none
     indices: np.ndarray  # (N,) int64, the images' positions in the split
@@ -42,10 +42,11 @@ class Batch:
 class Loader:
     """Batches of `batch_size` images of a split, a smaller last one kept.
 
-    Each image is cut to size x size, then seen in crop x crop views: "random" (shuffled images, random crop and mirror,
-    colour noise of strength `colour`, for training), or those that `crops` has for the name (the paper's test views are
-    "ten"), in the split's order. `workers` threads prepare `ahead` batches while the caller works on one; 0 does it in
-    the caller.
+    Each image is cut to size x size, then seen in crop x crop views: "random" (for training: shuffled images, a random
+    crop out of the image with `padding` zeros around it, mirrored half of the time unless `mirror` is False, colour
+    noise of strength `colour`), or those that `crops` has for the name (the paper's test views are "ten"), in the
+    split's order, where these three do not matter. `workers` threads prepare `ahead` batches while the caller works on
+    one; 0 does it in the caller.
 
     An image that cannot be read is left out of its batch, which is smaller by one, and reported by
     `on_bad(name, reason)` in the caller's thread, in the order of the batches, once however often it turns up; without
@@ -69,6 +70,8 @@ class Loader:
         max_bad: float = 0.01,
         on_bad: Callable[[str, str], None] | None = None,
         known_bad: Mapping[int, str] | None = None,
+        mirror: bool = True,
+        padding: int = 0,
     ):
         self._views_per_image = _views_per_image(views)
         if batch_size < 1 or ahead < 1 or workers < 0:
@@ -76,15 +79,22 @@ class Loader:
                 f"Loader: expected batch_size >= 1, ahead >= 1 and workers >= 0, "
                 f"got {batch_size}, {ahead} and {workers}"
             )
-        if not 1 <= crop <= size:
-            raise ValueError(f"Loader: expected 1 <= crop <= size, got crop {crop} and size {size}")
+        if not 0 <= padding <= size:
+            raise ValueError(f"Loader: expected padding from 0 to {size}, the size of the images, got {padding}")
+        self.padding = padding if views == "random" else 0
+        if not 1 <= crop <= size + 2 * self.padding:
+            around = f", and padding {self.padding}" if self.padding else ""
+            raise ValueError(f"Loader: expected 1 <= crop <= size, got crop {crop} and size {size}{around}")
         if colour < 0:
             raise ValueError(f"Loader: expected colour >= 0, got {colour}")
+        self.channels, self.dtype = channels_of(split), dtype_of(split)
         self.colour = colour if views == "random" else 0.0
+        if self.colour and self.channels != 3:
+            raise ValueError(f"Loader: colour noise is for 3 channels, the images have {self.channels}: use colour=0")
         if self.colour and statistics is None:
             raise ValueError("Loader: colour noise needs the training set's statistics, or colour=0")
         self.split, self.batch_size, self.size, self.crop, self.views = split, batch_size, size, crop, views
-        self.statistics, self.seed, self.workers, self.ahead = statistics, seed, workers, ahead
+        self.statistics, self.seed, self.workers, self.ahead, self.mirror = statistics, seed, workers, ahead, mirror
         self._bad = BadImages(split, max_bad, on_bad, known_bad)
 
     @property
@@ -145,7 +155,7 @@ class Loader:
 
     def _empty(self, indices: np.ndarray) -> Batch:
         count = len(indices) * self._views_per_image
-        images = np.empty((count, 3, self.crop, self.crop), np.uint8)
+        images = np.empty((count, self.channels, self.crop, self.crop), self.dtype)
         shifts = np.empty((count, 3), np.float32) if self.colour else None
         return Batch(images, self.split.labels[indices], shifts, indices, self._views_per_image)
 
@@ -161,16 +171,18 @@ class Loader:
             except DataError as error:
                 failures[position] = str(error)
                 continue
+            if image.shape[2] != self.channels:  # which NumPy would copy into any number
+                raise ValueError(f"{self.split.name(index)}: has {image.shape[2]} channels, expected {self.channels}")
             if self.views == "random":
                 generator = stream(self.seed, "augment", epoch, index)
-                views = random_crop(image, self.crop, generator)[None]
+                views = random_crop(image, self.crop, generator, self.mirror, self.padding)[None]
                 if batch.shifts is not None:
                     assert self.statistics is not None  # as __init__ has seen to
                     batch.shifts[position] = colour_shift(self.statistics, generator, self.colour)
             else:
                 views = crops(image, self.crop, self.views)
             first = position * batch.views
-            batch.images[first : first + batch.views] = views.transpose(0, 3, 1, 2)  # (views, 3, crop, crop)
+            batch.images[first : first + batch.views] = views.transpose(0, 3, 1, 2)  # (views, channels, crop, crop)
         return failures
 
     def _finished(self, batch: Batch, failures: dict[int, str]) -> Batch:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tinynet.data.batches.bad_images import BadImages
-from tinynet.data.dataset import Split
+from tinynet.data.dataset import Split, channels_of, dtype_of
 from tinynet.data.errors import DataError
 from tinynet.data.statistics import Statistics, Sums
 from tinynet.random import stream
@@ -35,7 +35,7 @@ def measure(
         raise ValueError(f"measure: expected images, limit and workers >= 1, got {len(split)}, {limit} and {workers}")
     chosen = np.sort(stream(seed, "statistics").permutation(len(split))[:limit])
     bad = BadImages(split, max_bad, on_bad)
-    sums, done = Sums.zero(size), 0
+    sums, done = _no_sums(split, size), 0
     chunks = ((split, chosen[first : first + CHUNK], size) for first in range(0, len(chosen), CHUNK))
     for part, failures in in_order(_measure_chunk, chunks, workers, 2 * workers, "tinynet-statistics"):
         for index, reason in failures.items():
@@ -49,7 +49,7 @@ def measure(
 
 def _measure_chunk(split: Split, indices: np.ndarray, size: int) -> tuple[Sums, dict[int, str]]:
     """The sums over some images, and why each of those that are missing in them cannot be read."""
-    sums = Sums.zero(size)
+    sums = _no_sums(split, size)
     failures: dict[int, str] = {}
     for index in indices.tolist():
         try:
@@ -57,3 +57,7 @@ def _measure_chunk(split: Split, indices: np.ndarray, size: int) -> tuple[Sums, 
         except DataError as error:
             failures[index] = str(error)
     return sums, failures
+
+
+def _no_sums(split: Split, size: int) -> Sums:
+    return Sums.zero(size, channels_of(split), dtype_of(split))

@@ -10,19 +10,22 @@ from tinynet.execution import Memory, run, tiles
 
 
 class Prepare:
-    """prepare(batch): (bytes - mean image + colour shift) * scale, float32 (N * views, 3, crop, crop), batch-last.
+    """prepare(batch): (pixels - mean image + colour shift) * scale, float32 (N * views, C, crop, crop), batch-last.
 
-    The middle crop of the mean image is subtracted whatever crop an image was cut to, as in the 2012 program. The paper
-    (section 2) leaves pixels at their scale, 1.0; He's initial weights want inputs of unit variance, a scale of
-    1 / statistics.pixel_deviation. net: the network whose devices the images are for; on several GPUs each of them gets
-    the bytes from the host and prepares them itself. The result is valid until the next call.
+    Without statistics no mean is subtracted. The middle crop of the mean image is, whatever crop an image was cut to,
+    as in the 2012 program. The paper (section 2) leaves pixels at their scale, 1.0; He's initial weights want inputs of
+    unit variance, a scale of 1 / statistics.pixel_deviation. net: the network whose devices the images are for; on
+    several GPUs each of them gets the pixels from the host and prepares them itself. The result is valid until the next
+    call.
     """
 
-    def __init__(self, statistics: Statistics, crop: int, scale: float = 1.0, net=None):
+    def __init__(self, statistics: Statistics | None, crop: int, scale: float = 1.0, net=None):
         self._devices = net.devices if net is not None and on_gpu else 1
         self._on_devices = net.on_devices if self._devices > 1 else lambda task: [task(0)]
-        mean = middle_crop(statistics.mean_image.transpose(1, 2, 0), crop).transpose(2, 0, 1)  # (3, crop, crop)
-        mean = np.ascontiguousarray(mean).reshape(3 * crop, crop, 1)
+        mean = np.zeros((1, crop, 1), np.float32)  # of any row
+        if statistics is not None:
+            middle = middle_crop(statistics.mean_image.transpose(1, 2, 0), crop).transpose(2, 0, 1)  # (C, crop, crop)
+            mean = np.ascontiguousarray(middle).reshape(-1, crop, 1)
         self._inputs = self._on_devices(lambda device: _DeviceInput(to_device(mean), crop, float(scale)))
 
     def send(self, batch: Batch) -> None:
@@ -43,20 +46,24 @@ class _DeviceInput:
         self.images = Upload()
 
     def prepare(self, batch: Batch) -> Array:
-        count, crop = len(batch.images), self._crop
-        images = self.images.receive(batch.images).reshape(count, 3 * crop, crop)  # (N, 3*rows, columns)
-        x = self._memory.array("x", (3 * crop, crop, count), xp.float32)
+        (count, channels), crop = batch.images.shape[:2], self._crop
+        images = self.images.receive(batch.images).reshape(count, channels * crop, crop)  # (N, C*rows, columns)
+        x = self._memory.array("x", (channels * crop, crop, count), xp.float32)
+        if len(self._mean) not in (1, channels * crop):
+            of = len(self._mean) // crop
+            raise ValueError(f"Prepare: expected images of {of} channels, as the mean image has, got {channels}")
+        mean = xp.broadcast_to(self._mean, (channels * crop, crop, 1))
         shifts = None
         if batch.shifts is not None:
-            shifts = to_device(batch.shifts).T.repeat(crop, axis=0)[:, None, :]  # (3*rows, 1, N)
+            shifts = to_device(batch.shifts).T.repeat(crop, axis=0)[:, None, :]  # (C*rows, 1, N)
 
         def task(rows: slice) -> None:
-            xp.subtract(images[:, rows].transpose(1, 2, 0), self._mean[rows], out=x[rows])
+            xp.subtract(images[:, rows].transpose(1, 2, 0), mean[rows], out=x[rows])
             if shifts is not None:
                 x[rows] += shifts[rows]
             if self._scale != 1:
                 x[rows] *= self._scale
 
-        run(task, tiles(3 * crop, x[0].nbytes))
+        run(task, tiles(channels * crop, x[0].nbytes))
         self.images.release()
-        return x.reshape(3, crop, crop, count).transpose(3, 0, 1, 2)  # (N, 3, crop, crop)
+        return x.reshape(channels, crop, crop, count).transpose(3, 0, 1, 2)  # (N, C, crop, crop)

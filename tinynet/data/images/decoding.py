@@ -1,4 +1,4 @@
-"""A file's bytes become pixels: uint8 (size, size, 3), in RGB, cut as in the paper.
+"""A file's bytes become pixels: uint8 (size, size, channels), in RGB or gray, cut as in the paper.
 
 What a file may be is known to formats.py, how it is cut to crops.py.
 """
@@ -18,8 +18,8 @@ MAX_FILE_BYTES = 2**30  # as many pixels as Pillow allows, four values of 16 bit
 MAX_SIDE = 1_000_000  # pixels, libpng's own limit: Pillow keeps a pointer for each row, and a decoder two whole rows
 
 
-def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None) -> np.ndarray:
-    """A JPEG or PNG (by content, whatever its name says) as uint8 (size, size, 3).
+def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None, channels: int = 3) -> np.ndarray:
+    """A JPEG or PNG (by content, whatever its name says) as uint8 (size, size, channels), in RGB or, of 1, gray.
 
     `source` is a path or the file's bytes; `name` is what errors call the latter. Of an animation, the
     picture for those who cannot show it. Metadata is not looked at. Raises DataError, and nothing else, for a file that
@@ -28,11 +28,11 @@ def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None
     pictures take 0.7 GiB of memory, and a progressive JPEG of CMYK 1.1.
     """
     if isinstance(source, bytes):
-        return decode_content(source, size, name or "<bytes>")
-    return decode_content(read_file(source), size, name or os.fspath(source))
+        return decode_content(source, size, name or "<bytes>", channels)
+    return decode_content(read_file(source), size, name or os.fspath(source), channels)
 
 
-def decode_content(data: bytes, size: int, name: str) -> np.ndarray:
+def decode_content(data: bytes, size: int, name: str, channels: int = 3) -> np.ndarray:
     """What decode does, for what comes from a data set: bytes, and never a path, which data could make name any file
     of this machine.
     """
@@ -49,7 +49,7 @@ def decode_content(data: bytes, size: int, name: str) -> np.ndarray:
             image.decodermaxblock = len(data)  # in one piece: libjpeg begins a run of padding again with each
             width, height = image.size
             if width * height <= limit and max(width, height) <= MAX_SIDE:
-                return shorter_side_crop(image, size)
+                return shorter_side_crop(image, size, channels)
     except Exception as error:  # Pillow meets broken files with a dozen kinds of exception
         raise DataError(f"{name}: cannot be decoded: {str(error) or type(error).__name__}") from error
     exceeded = f"{limit}" if width * height > limit else f"{MAX_SIDE} to a side"

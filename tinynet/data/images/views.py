@@ -69,7 +69,7 @@ def view_count(views: str) -> int:
 
 
 def crops(image: np.ndarray, crop: int, views: str = "ten") -> np.ndarray:
-    """Test views of an image, uint8 (height, width, 3), crop pixels square at most, as (views, crop, crop, 3).
+    """Test views of an image, (height, width, channels), crop pixels square at most: (views, crop, crop, channels).
 
     "middle": the middle crop. "ten": the paper's ten (section 4.1), the corners (top left, top right, bottom left,
     bottom right) and the middle, then the left-right mirror of each. Either may be followed by parts, taken from left
