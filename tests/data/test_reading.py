@@ -4,6 +4,7 @@ import os
 import pickle
 import socket
 
+import numpy as np
 import pytest
 
 from tinynet.data import DataError, decode, reading
@@ -81,3 +82,14 @@ def test_an_errors_text_is_fit_for_a_terminal():
         assert str(same) == "a\\x1b]0;b\\x07\\nc\\xe9: é\nsecond\\tline"
     assert str(DataError(str(error))).count("\\x1b") == 1  # shown twice, escaped once
     assert len(str(DataError("a" * 10**6))) < 5000
+
+
+def test_arrays_are_filled_as_far_as_the_file_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "PIECE", 3)
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(10)))
+    for length in (0, 2, 10, 12):
+        array = np.full(length, 255, np.uint8)
+        with reading.open_file(path) as file:
+            assert reading.fill(file, array) == min(length, 10)
+        assert array.tolist() == ([*range(10), 255, 255])[:length]

@@ -18,6 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, default=cores, help=f"processes that decode (default: the cores, {cores})")
     what = "share of a split's images that may be unreadable; they are named, and left out of batches (default: 0.01)"
     add("--max-bad", type=float, default=0.01, metavar="SHARE", help=what)
+    what = "of a folder of classes without validation images, the share that becomes the validation set (default: 0.1)"
+    add("--val-share", type=float, metavar="SHARE", help=what)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -35,6 +37,8 @@ def run(args: argparse.Namespace) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    if args.val_share is not None and not 0 < args.val_share < 1:
+        raise ValueError(f"--val-share {args.val_share}: expected more than 0 and less than 1")
     began, count, counter = time.perf_counter(), 0, Counter("preparing")
 
     def progress(done: int, total: int) -> None:
@@ -46,8 +50,17 @@ def run(args: argparse.Namespace) -> None:
         tqdm.write(shown(line), file=sys.stderr)
 
     try:
-        settings = args.size, args.workers, args.max_bad
-        writer.write_cache(args.data, args.out, *settings, progress, report, Counter("listing"))
+        writer.write_cache(
+            args.data,
+            args.out,
+            args.size,
+            args.workers,
+            max_bad=args.max_bad,
+            progress=progress,
+            report=report,
+            opening=Counter("listing"),
+            val_share=args.val_share,
+        )
     except KeyboardInterrupt as interrupt:
         print(f"\nStopped. {writer.KEPT}.", file=sys.stderr)
         sys.exit(128 + interrupt.args[0])

@@ -14,13 +14,17 @@ from tinynet.data.images.crops import middle_crop, random_crop, shorter_side_cro
 from tinynet.data.images.decoding import decode
 from tinynet.data.images.views import crops, view_count
 from tinynet.data.labels.class_names import class_names
+from tinynet.data.sets.cifar10 import cifar10, cifar100
+from tinynet.data.sets.mnist import mnist
 from tinynet.data.sets.synthetic import make_dataset
 from tinynet.data.statistics import Statistics, Sums
+from tinynet.data.stores.arrays import ArrayDataset
 from tinynet.data.stores.folders import FolderSplit
 from tinynet.data.stores.image_split import ImageSplit, Store
 from tinynet.data.stores.layouts import open_dataset
 
 __all__ = [
+    "ArrayDataset",
     "BadImages",
     "Batch",
     "DataError",
@@ -33,6 +37,8 @@ __all__ = [
     "Statistics",
     "Store",
     "Sums",
+    "cifar10",
+    "cifar100",
     "class_names",
     "colour_shift",
     "crops",
@@ -40,6 +46,7 @@ __all__ = [
     "make_dataset",
     "measure",
     "middle_crop",
+    "mnist",
     "open_dataset",
     "random_crop",
     "shorter_side_crop",

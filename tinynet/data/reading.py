@@ -5,12 +5,15 @@ What is in them is known to the files that call this one. Where caches of the us
 
 import os
 import stat
-from io import FileIO
+from io import BufferedIOBase, FileIO, RawIOBase
 from pathlib import Path
+
+import numpy as np
 
 from tinynet.data.errors import DataError
 
 LONGEST_LIST = 1 << 28  # bytes of a text that tells labels or names; ImageNet's own have 2 million
+PIECE = 1 << 20  # bytes that are read at a time into an array
 
 
 def open_file(path: str | os.PathLike) -> FileIO:
@@ -35,6 +38,16 @@ def read_text(path: str | os.PathLike) -> str:
     are in names of files.
     """
     return read_file(path).decode("utf-8-sig", "surrogateescape")
+
+
+def fill(file: RawIOBase | BufferedIOBase, array: np.ndarray) -> int:
+    """Fills an array, uint8 (bytes,), C order, from where the file stands; how many bytes there were. Memory that was
+    only asked for is touched no further than the file goes.
+    """
+    done = 0
+    while done < len(array) and (count := file.readinto(array[done : done + PIECE].data)):
+        done += count
+    return done
 
 
 def cache_folder(name: str) -> Path | None:

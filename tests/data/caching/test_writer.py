@@ -72,8 +72,7 @@ if left == 0 and __name__ != "__main__":
     hold()
 FolderSplit.load, os.fsync, journal.Journal.add = load, fsync, add_and_hold
 journal.CHUNKS_BETWEEN_SUMS = 3
-writer.write_cache.__kwdefaults__ = None
-writer.write_cache.__defaults__ = (*writer.write_cache.__defaults__[:-2], 40, {CHUNK})
+writer.write_cache.__kwdefaults__.update(images_per_file=40, images_per_chunk={CHUNK})
 if __name__ == "__main__":
     console.run(commands.main)
 """
@@ -389,9 +388,25 @@ def test_wrong_options(folder, tmp_path, wrong):
 
 
 def test_the_last_line_can_be_pasted(monkeypatch, capsys):
-    monkeypatch.setattr(writer, "write_cache", lambda *given: None)
+    monkeypatch.setattr(writer, "write_cache", lambda *given, **named: None)
     monkeypatch.setattr(signal, "signal", lambda *given: None)
-    options = {"data": "data", "size": SIZE, "workers": 1, "max_bad": 0.01}
+    options = {"data": "data", "size": SIZE, "workers": 1, "max_bad": 0.01, "val_share": None}
     for out, word in (("a cache", "'a cache'"), ("caf\udce9\n", r"$'caf\xe9\n'")):
         prepare.run(argparse.Namespace(out=out, **options))
         assert capsys.readouterr().out == f"Train from it with --data {word} --resize {SIZE}\n"
+
+
+def test_a_share_of_a_folder_of_classes(folder, tmp_path):
+    """Through the command, in a folder called train, which is cut only when a share is asked for."""
+    command = Command(tmp_path, folder / "train", "--val-share", 0.3)
+    code, output = command.end()
+    assert code == 0 and "(val_share=0.3)" in output, output
+    data, cached = open_dataset(folder / "train", val_share=0.3), open_dataset(command.out)
+    assert cached.fingerprint == data.fingerprint and len(cached.val) == len(data.val) > 0.2 * 192
+    assert cached.val.load(0, SIZE).tobytes() == data.val.load(0, SIZE).tobytes()
+    with raises(f"{command.out}: another prepared cache is there: images "):
+        write(folder / "train", command.out, val_share=0.5)
+    with raises(f"{folder}: val_share=0.3 would cut a validation set"):
+        write(folder, tmp_path / "other", val_share=0.3)
+    code, output = Command(tmp_path, folder / "train", "--val-share", 1).end()
+    assert code == 1 and output.endswith("error: --val-share 1.0: expected more than 0 and less than 1\n")

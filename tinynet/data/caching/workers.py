@@ -37,15 +37,18 @@ class Result:
     sums: Sums | None  # over its images; None outside of the training set
 
 
-def finished(tasks: dict[Chunk, Checksums], out: Path, manifest: Manifest, workers: int) -> Iterator[Result]:
+def finished(
+    tasks: dict[Chunk, Checksums], out: Path, manifest: Manifest, workers: int, *, val_share: float | None = None
+) -> Iterator[Result]:
     """The results of the chunks as `workers` processes finish them.
 
     tasks: of each chunk the checksums of those images that are in the cache already; they are read there, the others
-    decoded. Leaving the iterator early stops the processes, each within an image.
+    decoded. val_share: with which the data set is opened. Leaving the iterator early stops the processes, each within
+    an image.
     """
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    pool = ProcessPoolExecutor(workers, context, _begin, (out, manifest, stop))
+    pool = ProcessPoolExecutor(workers, context, _begin, (out, manifest, stop, val_share))
     left = iter(tasks.items())
     running: set[Future] = set()
     try:
@@ -104,13 +107,13 @@ def _work(chunk: Chunk, known: Checksums) -> Result:
 class _Worker:
     """A process's view of the data set and the cache."""
 
-    def __init__(self, out: Path, manifest: Manifest, stop):
-        self._out, self._manifest, self._stop = out, manifest, stop
+    def __init__(self, out: Path, manifest: Manifest, stop, val_share: float | None):
+        self._out, self._manifest, self._stop, self._val_share = out, manifest, stop, val_share
 
     @cached_property
     def _splits(self) -> dict[str, Split]:
         source = self._manifest.source
-        dataset = open_dataset(source)
+        dataset = open_dataset(source, val_share=self._val_share)
         if describe(dataset, source, self._manifest.size, self._manifest.images_per_file) != self._manifest:
             raise DataError(f"{source}: the data set changed while it was prepared")
         return dict(zip(SPLITS, (dataset.train, dataset.val), strict=True))

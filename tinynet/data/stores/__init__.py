@@ -1,1 +1,3 @@
-"""Where images lie: folders, archives, parquet files, the prepared cache; layouts.py finds the right one."""
+"""Where images lie: folders, lists, archives, parquet, IDX and .bin files, arrays, the prepared cache; layouts.py finds
+the right one.
+"""

@@ -1,4 +1,4 @@
-"""A split whose images are encoded files in a store: folders, archives, parquet; all but the prepared cache."""
+"""A split whose images are encoded files in a store: folders, lists, archives, parquet."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -25,7 +25,8 @@ class ImageSplit:
 
     labels: one for each position of the store, a class's position in `classes`. file_names: of the same length; given,
     the images are sorted by label, then by file name, so that folders and archives of the same images make the same
-    split; otherwise they are in the store's order. notes: what a user should know, a sentence each.
+    split; otherwise they are in the store's order. notes: what a user should know, a sentence each. channels: 3, in
+    RGB, or 1, in gray.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class ImageSplit:
         classes: tuple[str, ...],
         file_names: Iterable[str] | None = None,
         notes: Iterable[str] = (),
+        channels: int = 3,
     ):
         labels = np.asarray(labels, np.int64)
         order = np.arange(len(labels))
@@ -43,21 +45,27 @@ class ImageSplit:
             order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
             order = order[np.argsort(labels[order], kind="stable")]
         self.classes, self.labels, self.store, self._positions = classes, labels[order], store, order
-        self.notes = tuple(notes)
+        self.notes, self.channels = tuple(notes), channels
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def part(self, indices: np.ndarray) -> "ImageSplit":
+        """A split of the images at these indices alone, in their order, of the same store and classes; no notes."""
+        part = ImageSplit(self.store, self.labels[indices], self.classes, channels=self.channels)
+        part._positions = self._positions[indices]
+        return part
 
     def name(self, index: int) -> str:
         """What to call the image in a message: its path, inside an archive too."""
         return self.store.name(int(self._positions[index]))
 
     def load(self, index: int, size: int) -> np.ndarray:
-        """The image as uint8 (size, size, 3), decoded, in RGB, cut as in the paper; DataError names one that cannot
+        """The image as uint8 (size, size, channels), decoded and cut as in the paper; DataError names one that cannot
         be read.
         """
         try:
             content = self.store.read(int(self._positions[index]))
         except OSError as error:
             raise DataError(f"{self.name(index)}: cannot be read: {error}") from error
-        return decode_content(content, size, self.name(index))
+        return decode_content(content, size, self.name(index), self.channels)

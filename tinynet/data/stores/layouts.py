@@ -1,30 +1,29 @@
 """The one door to a data set on disk: `open_dataset` finds out how it is laid out.
 
-Each layout is a function that looks into one folder and returns how to open what it found; the images themselves are
-read in folders.py, archives.py and parquet.py.
+Each layout is a function that looks into one folder and returns how to open what it found: one split, or the whole data
+set. The images themselves are read in the other files of this room.
 """
 
 import os
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
+from numbers import Real
 from pathlib import Path
 
-import numpy as np
-
-from tinynet.data.dataset import Dataset, ProgressCallback
+from tinynet.data.dataset import Dataset, ProgressCallback, channels_of, unseen_notes
 from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import ALL_SUFFIXES
 from tinynet.data.labels.class_names import class_names
 from tinynet.data.labels.validation_labels import folder_and_parents
-from tinynet.data.names import shortened
 from tinynet.data.stores.archives import (
     class_archives_split,
     flat_archive_split,
     nested_archive_split,
     webdataset_split,
 )
-from tinynet.data.stores.cache import is_cache, open_cache
+from tinynet.data.stores.cache import CacheSplit, is_cache, open_cache
+from tinynet.data.stores.cifar_binary import CIFAR10, CIFAR100, Cifar, cifar_dataset, cifar_folder
 from tinynet.data.stores.folders import (
     FolderSplit,
     entries,
@@ -34,8 +33,11 @@ from tinynet.data.stores.folders import (
     is_image,
     listing,
 )
+from tinynet.data.stores.idx import idx_dataset, idx_folder
 from tinynet.data.stores.image_split import ImageSplit
+from tinynet.data.stores.lists import has_lists, list_splits, lists_name_files
 from tinynet.data.stores.parquet import parquet_split
+from tinynet.data.stores.shares import VAL_SHARE, shared_splits, splits_among_classes, unsplit_folder
 from tinynet.files import shown
 
 TRAINING_NAMES = ("train",)
@@ -45,22 +47,54 @@ INSIDE = (".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")  # where Kaggle
 
 Names = tuple[str, ...]  # what the folder of a split may be called
 Opener = Callable[..., ImageSplit]  # opener(classes=..., progress=...)
+WholeOpener = Callable[[ProgressCallback | None], Dataset]
 
 
-def open_dataset(root: str | Path, progress: ProgressCallback | None = None) -> Dataset:
+def open_dataset(
+    root: str | Path,
+    progress: ProgressCallback | None = None,
+    val_share: float | None = None,
+    channels: int | None = None,
+    *,
+    asked: bool = True,
+) -> Dataset:
     """Open the data set at `root`, in any of the layouts below; training and validation may have different ones. Or
     the cache that was prepared of one.
 
     `root` is the folder that has them, or Kaggle's with ILSVRC/Data/CLS-LOC inside. progress(done, total) is called
-    while folders are listed or archives indexed, from its start for each. Raises DataError that says what was looked
-    for and what was found.
+    while folders are listed or archives indexed, from its start for each. val_share: of a folder of classes that has no
+    validation set, the share of the images that becomes one; None: 0.1. asked: somebody says so now, and it is an error
+    where there is a validation set; False: it is what a run has kept, and counts only where there is none. channels: 1
+    reads pictures in gray, 3 in RGB; None: pictures in RGB, arrays as they are. Raises DataError that says what was
+    looked for and what was found, ValueError for a val_share that is not between 0 and 1 and for other channels.
     """
+    if val_share is not None and not (isinstance(val_share, Real) and 0 < val_share < 1):
+        raise ValueError(f"open_dataset: expected a number 0 < val_share < 1, got {val_share!r}")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"open_dataset: expected channels 1 or 3, got {channels!r}")
     root = Path(os.path.expanduser(root))
     try:
         _refuse_file(root)
-        return open_cache(root) if is_cache(root) else _open(root, progress)
+        if is_cache(root):
+            _refuse_share(root, val_share, asked)
+            return _with_channels(open_cache(root), channels)
+        return _with_channels(_open(root, progress, val_share, asked), channels)
     except OSError as error:  # a folder or file that this user may not read, a disk that fails
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror or error}") from error
+
+
+def _with_channels(dataset: Dataset, channels: int | None) -> Dataset:
+    if channels is None:
+        return dataset
+    for split in (dataset.train, dataset.val):
+        if isinstance(split, ImageSplit):
+            split.channels = channels
+        elif channels_of(split) != channels:
+            count = channels_of(split)
+            way = "use the pictures themselves" if isinstance(split, CacheSplit) else "they are taken as they are"
+            what = "channel" if count == 1 else "channels"
+            raise DataError(f"{dataset.root}: has images of {count} {what}, asked for {channels}: {way}")
+    return dataset
 
 
 def class_folders(base: Path, names: Names) -> Opener | None:
@@ -115,22 +149,77 @@ VALIDATION = {
 TEST = (class_folders, parquet_files, webdataset)  # a contest's, which has no labels, is none of these
 
 
-def _open(root: Path, progress: ProgressCallback | None) -> Dataset:
+def idx_files(root: Path) -> WholeOpener | None:
+    folder = idx_folder(root)
+    return (lambda progress: idx_dataset(folder)) if folder else None
+
+
+def cifar_files(root: Path, kind: Cifar) -> WholeOpener | None:
+    folder = cifar_folder(root, kind)
+    return (lambda progress: cifar_dataset(folder, kind)) if folder else None
+
+
+def image_lists(root: Path) -> WholeOpener | None:
+    return partial(_open_lists, root) if has_lists(root) else None
+
+
+# Those of a whole data set, which count where no training images are found in the layouts above; lists of files that
+# are there count also where no validation images are.
+WHOLE: dict[Callable[[Path], WholeOpener | None], str] = {
+    idx_files: "train-images-idx3-ubyte and t10k-images-idx3-ubyte (.gz or not), with labels-idx1: MNIST's files",
+    partial(cifar_files, kind=CIFAR10): "data_batch_1.bin to data_batch_5.bin and test_batch.bin: CIFAR-10's files",
+    partial(cifar_files, kind=CIFAR100): "train.bin and test.bin: CIFAR-100's files",
+    image_lists: "train.txt and val.txt: lists as Caffe's, a picture's path and its label per line",
+}
+UNSPLIT = "<class>/*.JPEG: two folders of images or more, and none for a split: a share of them is for validation"
+
+
+def _open(root: Path, progress: ProgressCallback | None, val_share: float | None, asked: bool) -> Dataset:
     open_train, open_val = _find(root, TRAINING, TRAINING_NAMES), _find(root, VALIDATION, VALIDATION_NAMES)
+    if open_train is None and (open_whole := _find_whole(root)):
+        _refuse_share(root, val_share, asked)
+        return open_whole(progress)
+    if open_train is None and open_val is None and unsplit_folder(root, asked=val_share is not None):
+        train, val = shared_splits(root, VAL_SHARE if val_share is None else val_share, progress)
+        return _dataset(root, train, val)
     notes = []
     if open_val is None and (open_val := _find(root, TEST, TEST_NAMES)):
         notes.append(f"{root}: no validation images were found, so those of test/ are taken as the validation set")
+    if open_val is None and lists_name_files(root):  # of pictures that may lie in class folders for training
+        _refuse_share(root, val_share, asked)
+        return _open_lists(root, progress)
     if open_train is None or open_val is None:
         raise DataError(*_not_found(root, open_train is None, open_val is None))
+    _refuse_share(root, val_share, asked)
     train = open_train(classes=None, progress=progress)
-    val = open_val(classes=train.classes, progress=progress)
-    notes += [*train.notes, *val.notes]
-    unseen = np.flatnonzero(np.bincount(val.labels, minlength=len(train.classes)) == 0)
-    if len(unseen):
-        absent = shortened([train.classes[label] for label in unseen.tolist()])
-        notes.append(f"{root}: {len(unseen)} of {len(train.classes)} classes have no validation image: {absent}")
-    names = class_names(train.classes, folder_and_parents(root))
-    return Dataset(root, train, val, train.classes, names, notes=tuple(map(shown, notes)))
+    return _dataset(root, train, open_val(classes=train.classes, progress=progress), notes)
+
+
+def _open_lists(root: Path, progress: ProgressCallback | None) -> Dataset:
+    train, val, names = list_splits(root, progress)
+    return _dataset(root, train, val, names=names)
+
+
+def _dataset(
+    root: Path, train: ImageSplit, val: ImageSplit, notes: Iterable[str] = (), names: Names | None = None
+) -> Dataset:
+    names = class_names(train.classes, folder_and_parents(root)) if names is None else names
+    shown_notes = map(shown, (*notes, *train.notes, *val.notes))
+    return Dataset(root, train, val, train.classes, names, notes=(*shown_notes, *unseen_notes(root, train, val)))
+
+
+def _find_whole(root: Path) -> WholeOpener | None:
+    found = {text: opener for look, text in WHOLE.items() if (opener := look(root))}
+    if len(found) > 1:
+        raise DataError(f"{root}: several data sets, expected the folder of one of them:", *(f"  {t}" for t in found))
+    return next(iter(found.values()), None)
+
+
+def _refuse_share(root: Path, val_share: float | None, asked: bool) -> None:
+    if val_share is not None and asked:
+        raise DataError(
+            f"{root}: val_share={val_share:g} would cut a validation set from the training images, and there is one"
+        )
 
 
 def _find(root: Path, layouts: Iterable[Callable[[Path, Names], Opener | None]], names: Names) -> Opener | None:
@@ -185,7 +274,18 @@ def _not_found(root: Path, no_train: bool, no_val: bool) -> list[str]:
         lines += [f"  training: {text}" for text in TRAINING.values()]
     if no_val:
         lines += [f"  validation: {text}" for text in VALIDATION.values()]
+    if no_train:
+        lines += [f"  or both: {text}" for text in (*WHOLE.values(), UNSPLIT)]
     lines.append(f"found {listing(root)}")
+    if no_train and (splits := splits_among_classes(root)):
+        lines.append(f"A folder called {splits[0]} is taken for a split, so its neighbours are not taken for classes")
+    if no_val and class_folders(root, TRAINING_NAMES):
+        lines.append(
+            f"open_dataset of the training folder alone, with val_share={VAL_SHARE}, cuts a validation set from it"
+        )
     if root.absolute().name in TRAINING_NAMES + VALIDATION_NAMES:
-        lines.append(f"This looks like one half of a data set: try the folder above it, {root.absolute().parent}")
+        lines.append(
+            f"This looks like one half of a data set: try the folder above it, {root.absolute().parent}; or "
+            f"open_dataset with val_share={VAL_SHARE} (--val-share), which cuts a validation set from it"
+        )
     return lines
