@@ -44,18 +44,19 @@ def train(typed: argparse.Namespace) -> None:
     with Run.open(typed, "alexnet") as run:
         s = run.settle(PAPER if run.data_path else DRAWN)  # typed by the user > kept in the checkpoint > preset
         data = run.open_data()
+        shape = data.channels, s.crop, s.crop
 
         # ---- network ----
         net = run.build(
             "alexnet", num_classes=len(data.classes), groups=s.groups, width=s.width, input_size=s.crop,
-            order=s.order, initialization=s.init, dropout=s.dropout, seed=s.seed,
+            order=s.order, initialization=s.init, dropout=s.dropout, seed=s.seed, in_channels=data.channels,
         )  # fmt: skip
-        print(net.summary((3, s.crop, s.crop)))
+        print(net.summary(shape))
         if s.devices != 1:
             net = parallel.partition(net, s.devices)
             print(f"On {s.devices} devices, each with its part of every layer")
             if s.ledger:
-                print(net.describe((3, s.crop, s.crop), s.batch_size))
+                print(net.describe(shape, s.batch_size))
         loss, optimizer = SoftmaxCrossEntropy(), SGD(net, s.lr, s.momentum, s.weight_decay)
         if s.lr_scheduler == "plateau":
             schedule = PlateauSchedule(s.patience, s.lr_divisor)
@@ -64,7 +65,8 @@ def train(typed: argparse.Namespace) -> None:
 
         # ---- training ----
         run.begin(net, optimizer)  # its folder, signals; restores a checkpoint
-        images = run.batches(s.colour_noise, scale=1.0 if s.init == "paper" else None)  # the mean, measured or restored
+        colour = s.colour_noise if data.channels == 3 else 0
+        images = run.batches(colour, scale=1.0 if s.init == "paper" else None)  # the mean image, measured or restored
         for epoch in run.epochs(s.epochs):  # from where the checkpoint stands
             optimizer.lr = schedule(s.lr, run.errors)
             trained = train_epoch(net, loss, optimizer, images.train, images.prepare, epoch)

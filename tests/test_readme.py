@@ -24,4 +24,6 @@ def test_its_python_runs_and_learns(tmp_path, monkeypatch):
     losses = [float(loss) for loss in re.findall(r"^step .*: loss (.*)$", printed.getvalue(), re.M)]
     assert len(losses) == 7 and losses[-1] < 0.5 < 1.386 < losses[0]
     assert float(re.search(r"^right: (.*)$", printed.getvalue(), re.M)[1]) > 0.9
+    wrong = [float(share) for share in re.findall(r"^pass .*, (.*) % wrong$", printed.getvalue(), re.M)]
+    assert len(wrong) == 5 and wrong[-1] < 10
     assert "epoch  3/3" in printed.getvalue() and (tmp_path / "runs" / "lenet-pictures-1" / "final").is_dir()

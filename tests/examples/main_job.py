@@ -1,4 +1,4 @@
-"""The main job, started as a user starts it."""
+"""The main job and the other pages, started as a user starts them."""
 
 import os
 import subprocess
@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "examples" / "alexnet_imagenet.py"
+EXAMPLES = ROOT / "examples"
+SCRIPT = EXAMPLES / "alexnet_imagenet.py"
 # where the tests run on emulated GPUs, so does the script
 EMULATED = ["-c", "import emu, runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"]
 EMULATED = EMULATED if "emu" in sys.modules else []
@@ -20,3 +21,8 @@ def command(*options) -> list[str]:
 def run(folder: Path, *options, **environment) -> subprocess.CompletedProcess:
     environment = os.environ | environment
     return subprocess.run(command(*options), cwd=folder, capture_output=True, text=True, env=environment)
+
+
+def run_page(name: str, folder: Path, *options) -> subprocess.CompletedProcess:
+    words = [sys.executable, *EMULATED, EXAMPLES / name, *options]
+    return subprocess.run(list(map(str, words)), cwd=folder, capture_output=True, text=True)

@@ -31,7 +31,7 @@ SCRIPTED = """
 import os, runpy, shutil, sys
 from pathlib import Path
 from tinynet import SoftmaxCrossEntropy
-from tinynet.training import Checkpoints, batches, report
+from tinynet.training import Checkpoints, batches, run
 
 what, where, number, more = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 del sys.argv[:5]
@@ -82,7 +82,7 @@ elif where == "saving":
         for name in names.split():
             counted(owner, name, happen, lambda: saving)
 else:
-    counted(batches if where == "measure" else report, where, happen)
+    counted(batches if where == "measure" else run, where, happen)
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 

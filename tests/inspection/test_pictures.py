@@ -122,7 +122,7 @@ def test_the_seed_chooses_the_images(finished, drawn):
 
 
 def test_the_nearest_image_to_a_training_image_is_itself(finished, drawn, data, monkeypatch):
-    monkeypatch.setattr(pictures, "open_dataset", lambda root: replace(data, val=data.train))
+    monkeypatch.setattr(pictures, "open_dataset", lambda root, **options: replace(data, val=data.train))
     list(pictures.draw_pictures(finished))
     images, labels, nearest, nearest_labels, _, title = drawn["neighbours"].arguments
     assert len(images) == 5 and all(len(row) == 6 for row in nearest)

@@ -9,7 +9,7 @@ from run_on_disk import settings_of
 
 from tinynet import DataError, models
 from tinynet.backend import to_device, to_host
-from tinynet.data import Batch, Loader, measure
+from tinynet.data import Batch, Loader, Prepare, Statistics, measure
 from tinynet.training import NonFiniteError, Trained, evaluate, evaluate_networks, evaluation, predict
 
 SIZE, CROP = 72, 67
@@ -177,3 +177,14 @@ def test_a_network_that_overflows_is_no_result(make_trained, data):
     trained.net["fc8"].params["weight"][0] = np.nan
     with pytest.raises(NonFiniteError, match="evaluation, batch 1 of 1: the loss is nan"):
         evaluate_networks([trained], data.val)
+
+
+def test_a_network_of_gray_images_refuses_coloured_ones(make_run, data, tmp_path):
+    run = make_run()
+    gray = Statistics.none(1, 72)
+    trained = Trained(run.net, gray, {"classes": list(data.classes), "resize": 72, "crop": 67}, tmp_path / "a")
+    with pytest.raises(DataError, match="a: was trained on images of 1 channels, uint8, and these have 3, uint8"):
+        evaluate_networks([trained], data.val)
+    (batch, *_) = run.middle.epoch()
+    with pytest.raises(ValueError, match="Prepare: expected images of 1 channels, as the mean image has, got 3"):
+        Prepare(gray, 67)(batch)

@@ -119,7 +119,7 @@ def test_plain_fields_are_settings_and_other_types_are_told():
     add_options(parser, {"always": preset})
     typed = typed_settings(parser.parse_args(["--momentum", "0.5", "--decay", "0.1"]), Plain)
     assert settled(preset, typed).momentum == 0.5 and settled(preset, typed).decay == 0.1
-    with pytest.raises(TypeError, match=r"Wrong\.sizes: expected int, float, str or bool, or one of them | None, got"):
+    with pytest.raises(TypeError, match=r"Wrong\.sizes: expected int, float, str or bool, one of them"):
         add_options(argparse.ArgumentParser(), {"always": Wrong(resize=8, crop=6, batch_size=4, epochs=9)})
 
 

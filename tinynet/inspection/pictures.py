@@ -14,6 +14,7 @@ from tinynet import models
 from tinynet.arrays import CheckpointError
 from tinynet.backend import to_host
 from tinynet.data import DataError, Dataset, Loader, Split, open_dataset
+from tinynet.data.dataset import channels_of, dtype_of
 from tinynet.files import shell_word, shown
 from tinynet.inspection import plots
 from tinynet.layers import Conv2d, Linear
@@ -36,6 +37,7 @@ class Chosen:
     def __init__(self, split: Split, indices: np.ndarray):
         self._split, self._indices = split, indices
         self.classes, self.labels = split.classes, split.labels[indices]
+        self.channels, self.dtype = channels_of(split), dtype_of(split)
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -68,7 +70,7 @@ def draw_training(folder: Path, history: Sequence[dict], net, title: str, towers
 
 def draw_pictures(
     run: str | Path,
-    data: str | Path | None = None,
+    data: str | Path | Dataset | None = None,
     out: str | Path | None = None,
     images: int = 8,
     seed: int = 0,
@@ -78,7 +80,8 @@ def draw_pictures(
     is, or why not.
 
     learning_curves.png from log.jsonl; conv1_filters.png, guesses.png and neighbours.png from the weights or the newest
-    checkpoint, the last two with images of the data set at `data` (default: where the run found it), chosen by `seed`.
+    checkpoint, the last two with images of the data set `data`, or at this path (default: where the run found it),
+    chosen by `seed`.
     model: builds the network, where it is one of the user's own (see load_trained).
     Raises ImportError without matplotlib, CheckpointError when `run` is no run's folder, OSError when `out` cannot be
     written, ValueError for images < 1, and DataError at the end when `data` is given and cannot be used.
@@ -89,7 +92,7 @@ def draw_pictures(
 
 
 def _pictures(
-    run: Path, data: str | Path | None, out: Path, images: int, seed: int, model: Model | None
+    run: Path, data: str | Path | Dataset | None, out: Path, images: int, seed: int, model: Model | None
 ) -> Iterator[str]:
     """The same, names as they are."""
     plots.check_matplotlib()
@@ -139,13 +142,18 @@ def _state(trained: Trained) -> str:
     return f"step {int(folder.removeprefix('step-')):,}" if folder.startswith("step-") else "finished"
 
 
-def _dataset(trained: Trained, data: str | Path | None) -> Dataset:
+def _dataset(trained: Trained, data: str | Path | Dataset | None) -> Dataset:
+    if isinstance(data, Dataset):
+        trained.for_split(data.val)
+        return data
     root = trained.settings.get("data") if data is None else data
     if not root:
         raise DataError(f"{shown(trained.path)}: its settings do not say where the images are")
-    dataset = open_dataset(root)
+    share, channels = trained.settings.get("val_share"), trained.channels if trained.channels in (1, 3) else None
+    dataset = open_dataset(root, val_share=share, channels=channels, asked=False)
     if list(dataset.classes) != list(trained.settings["classes"]):
         raise DataError(f"{shown(root)}: has other classes than those that {shown(trained.path)} was trained on")
+    trained.for_split(dataset.val)
     return dataset
 
 

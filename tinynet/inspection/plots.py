@@ -150,6 +150,16 @@ def _sheet(kernels: np.ndarray, columns: int) -> np.ndarray:
 # ---- pages of images ----
 
 
+def _as_picture(image: np.ndarray) -> np.ndarray:
+    """(height, width, channels) of any kind as RGB: the first channel in gray where there are not three; floats from
+    black, the smallest, to white, the largest.
+    """
+    if image.dtype != np.uint8:
+        low, high = float(image.min()), float(image.max())
+        image = (255 * (image - low) / max(high - low, 1e-12)).astype(np.uint8)
+    return image if image.shape[2] == 3 else np.repeat(image[..., :1], 3, axis=2)
+
+
 def guesses(
     images: Sequence[np.ndarray],
     labels: Sequence[int] | np.ndarray,
@@ -236,7 +246,7 @@ class _Page:
     def image(self, image: np.ndarray, left: float, top: float, label: str) -> None:
         """An image with its label beneath."""
         axis = self.axes(left, top, IMAGE)
-        axis.imshow(image)
+        axis.imshow(_as_picture(image))
         axis.set_axis_off()
         text = _shortened(label, 72 * IMAGE, 9, "bold")
         axis.text(

@@ -6,7 +6,7 @@ from tinynet.training.folder import RunFolder
 from tinynet.training.interruption import Stopped, StopSignals, lasting_output
 from tinynet.training.log import TensorBoard, append_json_line, parameter_sizes, read_log
 from tinynet.training.loop import Epoch, EpochState, NonFiniteError, train_epoch
-from tinynet.training.metrics import ClassErrors, write_class_table
+from tinynet.training.metrics import ClassErrors, ranks, write_class_table
 from tinynet.training.options import parse_options
 from tinynet.training.progress import Counter, Progress, duration
 from tinynet.training.report import report_errors
@@ -43,6 +43,7 @@ __all__ = [
     "parameter_sizes",
     "parse_options",
     "predict",
+    "ranks",
     "read_log",
     "report_errors",
     "setting",

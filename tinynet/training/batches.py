@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from tinynet.data import Dataset, Loader, Prepare, Statistics, measure
+from tinynet.data.dataset import dtype_of
 from tinynet.training.progress import Counter
 from tinynet.training.settings import RunSettings
 
@@ -46,22 +50,25 @@ def measured(
     return measure(data.train, settings.resize, limit, max(1, workers), settings.seed, counted, bad, on_bad)
 
 
-def make_batches(
-    data: Dataset, settings: RunSettings, workers: int, statistics: Statistics, scale: float, colour: float, net,
-    on_bad: Callable[[str, str], None], left_out: Mapping[str, Mapping[int, str]],
-) -> Batches:  # fmt: skip
-    """left_out: as Batches has it, of a run that goes on."""
+def unit_scale(data: Dataset, statistics: Statistics) -> float:
+    """What makes the deviation of pixels 1; bytes that hardly differ stay as they are."""
+    return 1 / max(statistics.pixel_deviation, 1.0 if dtype_of(data.train) == np.uint8 else 1e-6)
 
+
+def make_batches(
+    data: Dataset, settings: RunSettings, workers: int, statistics: Statistics, scale: float, net,
+    on_bad: Callable[[str, str], None], left_out: Mapping[str, Mapping[int, str]], random: Mapping[str, Any],
+) -> Batches:  # fmt: skip
+    """left_out: as Batches has it, of a run that goes on. random: what Loader takes for training images alone."""
     s = settings
 
-    def loader(split: str, batch_size: int, views: str) -> Loader:
-        return Loader(
-            getattr(data, split), batch_size, s.resize, s.crop, views, statistics, colour, s.seed, workers,
-            max_bad=s.max_bad, on_bad=on_bad, known_bad=left_out.get(split),
-        )  # fmt: skip
+    def loader(split: str, batch_size: int, views: str, **more: Any) -> Loader:
+        common: dict[str, Any] = {"seed": s.seed, "workers": workers, "max_bad": s.max_bad, "on_bad": on_bad}
+        bad = left_out.get(split)
+        return Loader(getattr(data, split), batch_size, s.resize, s.crop, views, known_bad=bad, **common, **more)
 
     return Batches(
-        train=loader("train", s.batch_size, "random"),
+        train=loader("train", s.batch_size, "random", statistics=statistics, **random),
         val=loader("val", s.batch_size, "middle"),
         ten=loader("val", max(1, s.batch_size // 10), "ten"),
         prepare=Prepare(statistics, s.crop, scale, net),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tinynet.training.log import parameter_sizes
 from tinynet.training.loop import Epoch, EpochState, NonFiniteError
 from tinynet.training.progress import Progress
+from tinynet.training.report import epoch_line
 
 if TYPE_CHECKING:
     from tinynet.training.run import Run
@@ -53,8 +55,19 @@ class RunEpoch(Epoch):
         if self.ended:
             raise RuntimeError(f"{self.title}: it has been ended before")
         self.close()
-        self.ended = True
-        self._run.end_epoch(self, trained, tested)
+        self.ended, run = True, self._run
+        images, lr = run.images, run.optimizer.lr
+        print(epoch_line(self.title, lr, trained, tested, len(run.data.classes)), flush=True)
+        run.first_step += len(images.train)
+        record = {"epoch": self.number + 1, "step": run.first_step, "lr": lr, "train": trained.record()}
+        record |= {"validation": tested.record(), "left_out": sum(map(len, images.left_out.values()))}
+        record |= {"images_per_second": trained.images_per_second, "waiting_share": trained.waiting_share}
+        run.history.append(record)
+        run.folder.log("epoch", **record, parameters=parameter_sizes(run.net, run.optimizer))
+        asked = run.stop.received
+        run.save(self.number + 1)
+        if asked:
+            run.leave()
 
     def close(self) -> None:
         """Takes the bar away; it goes by itself at the end of a pass."""

@@ -80,7 +80,7 @@ def evaluate_networks(
     sums, state = _Sums(split), EpochState()
     names: Sequence[str] = ()
     for trained in networks:
-        trained.for_classes(split.classes)
+        trained.for_split(split)
         size, crop = trained.settings["resize"], trained.settings["crop"]
         loader = Loader(split, batch_size, size, crop, views, workers=workers, **bad)
         sums.add(trained.net, loader, trained.prepare(), report, state)

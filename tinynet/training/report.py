@@ -12,7 +12,7 @@ from tinynet.training.evaluation import Evaluation, evaluate_networks
 from tinynet.training.loop import EpochState
 from tinynet.training.metrics import write_class_table
 from tinynet.training.progress import Counter, Progress, duration
-from tinynet.training.trained import load_trained
+from tinynet.training.trained import Trained, load_trained
 
 
 def epoch_line(title: str, lr: float, trained: EpochState, tested: EpochState, classes: int) -> str:
@@ -35,9 +35,11 @@ def errors_line(
     return f"Validation, {several}{name}: top-1 error {result.top1_error:.2f} %{top5}{unread}"
 
 
-def open_noted(path: str | Path) -> Dataset:
-    """The data set at `path`; what a user should know of it is said."""
-    data = open_dataset(path, Counter("listing"))
+def _data_of(typed: argparse.Namespace, trained: Trained) -> Dataset:
+    """What was typed, else what the network was trained on, read as that was; what a user should know of it is said."""
+    share, asked = getattr(typed, "val_share", trained.settings.get("val_share")), hasattr(typed, "val_share")
+    path, channels = typed.data or trained.data(), trained.channels
+    data = open_dataset(path, Counter("listing"), share, channels if channels in (1, 3) else None, asked=asked)
     for note in data.notes:
         print(f"warning: {note}", file=sys.stderr)
     return data
@@ -54,8 +56,8 @@ def report_errors(typed: argparse.Namespace, max_bad: float = 0.01) -> None:
         raise ValueError(f"--class-table {shown(typed.class_table)}: no such folder")
     if typed.class_table and Path(typed.class_table).is_dir():
         raise ValueError(f"--class-table {shown(typed.class_table)}: expected a file, found a folder")
-    data = open_noted(typed.data or load(paths[0]).data())
-    paths = [load(path).for_classes(data.classes).path for path in paths]  # what does not fit is found out now
+    data = _data_of(typed, load(paths[0]))
+    paths = [load(path).for_split(data.val).path for path in paths]  # what does not fit is found out now
     print(f"{shown(data.root)}: {len(data.val):,} validation images of {len(data.classes)} classes")
     print("Evaluating", *map(shown, paths), sep="\n  ")
     bad = {"max_bad": getattr(typed, "max_bad", max_bad)}

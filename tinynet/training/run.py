@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,19 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 from tinynet import models
 from tinynet.data import DataError, Dataset, Loader, Statistics, open_dataset
+from tinynet.data.dataset import dtype_of
 from tinynet.data.sets.synthetic import drawn_folder, make_dataset
+from tinynet.data.stores.arrays import ArraySplit
 from tinynet.files import shown
 from tinynet.network import Sequential
 from tinynet.optimizers import SGD
-from tinynet.training.batches import Batches, make_batches, measured
+from tinynet.training.batches import Batches, make_batches, measured, unit_scale
 from tinynet.training.checkpoint import Checkpoint, find_checkpoint
 from tinynet.training.epochs import RunEpoch
 from tinynet.training.folder import RunFolder
 from tinynet.training.interruption import StopSignals
-from tinynet.training.log import parameter_sizes
 from tinynet.training.loop import EpochState, NonFiniteError
 from tinynet.training.progress import Counter, Progress, duration
-from tinynet.training.report import epoch_line, errors_line, open_noted
+from tinynet.training.report import errors_line
 from tinynet.training.settings import RunSettings, S, check_kept, settled, typed_settings
 
 AFTER = {"settings": "settle", "data": "open_data", "images": "batches"}  # what each of these is known from
@@ -108,6 +110,11 @@ class Run:
         with contextlib.ExitStack() as stack:
             yield cls(typed, job, stack)
 
+    def typed_or_kept(self, name: str, otherwise: Any) -> Any:
+        """A setting that decides on the preset, before they are settled: what was typed or is in the checkpoint."""
+        kept = self._checkpoint.settings.get(name, otherwise) if self._checkpoint else otherwise
+        return getattr(self.typed, name, kept)
+
     def settle(self, preset: S) -> S:
         """The settings: what was typed, else what the checkpoint has kept, else the preset's. ValueError for one that
         may not change or cannot be, CheckpointError for a checkpoint of other settings.
@@ -121,22 +128,38 @@ class Run:
 
     def open_data(self) -> Dataset:
         """The data set at data_path, or the drawn one. DataError where there is none, or not the run's."""
+        if self._checkpoint and not self._checkpoint.settings["drawn"] and not self.data_path:
+            before = shown(self._checkpoint.path)
+            raise DataError(f"{before}: the run's images lay in memory; say with --data what to take")
         if self.data_path and not self.typed.data and not Path(self.data_path).exists():
             where = "the run's images were there; say with --data where they are"
             raise DataError(f"{shown(self.data_path)}: {where}")
-        if self.data_path:
-            return self.use_data(open_noted(self.data_path))
-        self._drawn, cache = True, drawn_folder()
-        print(f"No --data given: using a SYNTHETIC data set, drawn by this program, in {shown(cache)}", flush=True)
-        return self.use_data(open_dataset(make_dataset(cache, progress=Counter("drawing"))))
+        path = Path(self.data_path or drawn_folder())
+        if not self.data_path:
+            self._drawn = True
+            print(f"No --data given: using a SYNTHETIC data set, drawn by this program, in {shown(path)}", flush=True)
+            make_dataset(path, progress=Counter("drawing"))
+        share, channels = self.settings.val_share, self.settings.channels
+        asked = hasattr(self.typed, "val_share")  # else it is the checkpoint's, and counts where there is nothing else
+        return self.use_data(open_dataset(path, Counter("listing"), share, channels, asked=asked))
 
     def use_data(self, data: Dataset) -> Dataset:
-        """The same for a data set that is open. DataError for one that a checkpoint does not go with."""
+        """The same for a data set that is open; what a user should know of it is said. DataError or ValueError for one
+        that the settings or a checkpoint do not go with.
+        """
+        for note in data.notes:
+            print(f"warning: {note}", file=sys.stderr)
         root, size = shown(data.root), getattr(data.train, "size", self.settings.resize)
         train, val = len(data.train), len(data.val)
         print(f"{root}: {len(data.classes)} classes, {train:,} training and {val:,} validation images")
         if size != self.settings.resize:
             raise DataError(f"{root} was prepared at {size} x {size}: train with --resize {size}, or prepare it again")
+        if self.settings.channels not in (None, data.channels):
+            of = f"{data.channels} channel{'s' * (data.channels != 1)}"
+            raise DataError(f"{root}: has images of {of}, asked for {self.settings.channels}")
+        for split in (data.train, data.val):
+            if isinstance(split, ArraySplit):
+                split.check(self.settings.resize)
         if self._checkpoint:
             self._checkpoint.check_data(data, self.typed.override)
         self.data = data
@@ -182,12 +205,14 @@ class Run:
 
     def _go_on_from(self, checkpoint: Checkpoint) -> None:
         """Where the run stands. What was counted or measured with other settings or images counts no more."""
-        same = {name for name, value in self._record.items() if checkpoint.settings.get(name) == value}
+        kept = {"dtype": "uint8"} | checkpoint.settings  # which those of before do not name
+        same = {name for name, value in self._record.items() if kept.get(name) == value}
         self.history, self.first_step = checkpoint.history, checkpoint.step
         if checkpoint.running and {"batch_size", "data_set"} <= same:  # else its epoch begins again
             self._running = EpochState(**checkpoint.running)
             self.first_step -= self._running.batches
-        if {"resize", "measure_images"} <= same:
+        channels = len(checkpoint.statistics.mean_image)
+        if {"resize", "measure_images", "dtype"} <= same and channels == self.data.channels:
             self._known = checkpoint.statistics, checkpoint.settings["scale"]
         if "data_set" in same:
             self._left_out = checkpoint.left_out
@@ -198,7 +223,8 @@ class Run:
         """The run's settings, as checkpoints and the final weights keep them; the scale comes with the batches."""
         data = self.data
         about: dict[str, Any] = {"classes": list(data.classes), "names": list(data.names)}
-        about |= {"data": str(data.root.resolve()), "data_set": data.fingerprint, "drawn": self._drawn}
+        about |= {"data": data.place, "data_set": data.fingerprint, "drawn": self._drawn}
+        about["dtype"] = dtype_of(data.train).name
         return dataclasses.asdict(self.settings) | about | model
 
     @contextlib.contextmanager
@@ -214,24 +240,33 @@ class Run:
             if self._epoch:
                 self._epoch.close()
 
-    def batches(self, colour: float = 0.1, scale: float | None = 1.0) -> Batches:
+    def batches(
+        self, colour: float = 0.1, scale: float | None = 1.0, mean: bool = True, mirror: bool = True, padding: int = 0
+    ) -> Batches:
         """The loaders, after the mean image has been measured, unless it is known.
 
-        colour: the strength of the colour noise. scale: what pixels are multiplied by; None: 1 / their deviation.
+        colour, mirror, padding: of the training images, see Loader. mean: False subtracts none. scale: what pixels are
+        multiplied by; None: 1 / their deviation.
         """
         s, workers = self.settings, self.typed.workers
 
         def on_bad(name: str, reason: str) -> None:
             self.folder.bad_image(name, reason)
 
+        random, rest = {"colour": colour, "mirror": mirror, "padding": padding}, (self.net, on_bad, self._left_out)
+        none = Statistics.none(self.data.channels, s.resize)
+        make_batches(self.data, s, workers, none, 1.0, *rest, random)  # what cannot be is told before work begins
         if self._known:
             statistics, scale = self._known
-        else:
+        elif mean or colour or scale is None:
             statistics = measured(self.data, s, workers, self.stop.check, on_bad)
-            scale = 1 / max(statistics.pixel_deviation, 1.0) if scale is None else scale
+            scale = unit_scale(self.data, statistics) if scale is None else scale
+            statistics = statistics if mean else dataclasses.replace(statistics, mean_image=none.mean_image)
+        else:
+            statistics = none
         self._record["scale"] = scale
         self.folder.describe(self._record)
-        self.images = make_batches(self.data, s, workers, statistics, scale, colour, self.net, on_bad, self._left_out)
+        self.images = make_batches(self.data, s, workers, statistics, scale, *rest, random)
         return self.images
 
     def epochs(self, last: int) -> Iterator[RunEpoch]:
@@ -273,20 +308,6 @@ class Run:
         if self.folder.unsaved:
             raise self.folder.unsaved
         self.stop.check()
-
-    def end_epoch(self, epoch: RunEpoch, trained: EpochState, tested: EpochState) -> None:
-        images, lr = self.images, self.optimizer.lr
-        print(epoch_line(epoch.title, lr, trained, tested, len(self.data.classes)), flush=True)
-        self.first_step += len(images.train)
-        record = {"epoch": epoch.number + 1, "step": self.first_step, "lr": lr, "train": trained.record()}
-        record |= {"validation": tested.record(), "left_out": sum(map(len, images.left_out.values()))}
-        record |= {"images_per_second": trained.images_per_second, "waiting_share": trained.waiting_share}
-        self.history.append(record)
-        self.folder.log("epoch", **record, parameters=parameter_sizes(self.net, self.optimizer))
-        asked = self.stop.received
-        self.save(epoch.number + 1)
-        if asked:
-            self.leave()
 
     # ---- the end ----
 

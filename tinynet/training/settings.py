@@ -20,7 +20,8 @@ def setting(
     least: float | None = None, above: float | None = None, most: float | None = None, like: str | None = None,
     free: bool = False, short: str | None = None, metavar: str | None = None,
 ) -> Any:  # fmt: skip
-    """A field of a job's settings: an int, float, str or bool, or these or None. Presets give one without default.
+    """A field of a job's settings: an int, float, str or bool, or these or None, or a tuple[int, ...] and the like.
+    Presets give one without default.
 
     group: the heading in --help, of this field and those after it. choices: all values that it may have. least, above,
     most: the smallest value, what is too small, the largest value. like: of None, the setting whose value it then has.
@@ -47,6 +48,10 @@ class RunSettings:
         metavar="N")  # fmt: skip
     batch_size: int = setting(help="images of a step", least=1, short="-b")
     epochs: int = setting(help="times that all training images are seen", least=1, free=True)
+    channels: int | None = setting(None, "1 reads pictures in gray, 3 in colour (default: as the data set has them)",
+        choices=(1, 3))  # fmt: skip
+    val_share: float | None = setting(None, "of a folder of classes without validation images, the share that becomes "
+        "them (default: 0.1)", above=0, metavar="SHARE")  # fmt: skip
     seed: int = setting(0, "of weights, order, crops and dropout")
 
     def __post_init__(self):
@@ -54,13 +59,15 @@ class RunSettings:
             value = getattr(self, field.name)
             if expected := _out_of_bounds(field, value):
                 raise ValueError(f"{option(field.name)} {value}: expected {expected}")
+        if self.val_share is not None and self.val_share >= 1:
+            raise ValueError(f"--val-share {self.val_share}: expected less than 1")
         if self.crop > self.resize:
             raise ValueError(f"--crop {self.crop}: expected no more than --resize, {self.resize}")
 
 
 S = TypeVar("S", bound=RunSettings)
 # What a run keeps beside the settings of its job, and under no other name.
-BESIDE = {"job", "model", "network", "scale", "classes", "names", "data", "data_set", "drawn"}
+BESIDE = {"job", "model", "network", "scale", "classes", "names", "data", "data_set", "drawn", "dtype"}
 
 
 def option(name: str) -> str:
@@ -80,13 +87,16 @@ def settled(preset: S, typed: Mapping[str, Any], kept: Mapping[str, Any] | None 
     values = {name: (kept or {}).get(name, getattr(preset, name)) for name in fields}
     for name, given in typed.items():
         before = values[name]
-        if kept is not None and not override and not fields[name]["free"] and given != before:
+        same = given == (list(before) if isinstance(before, tuple) else before)
+        if kept is not None and not override and not fields[name]["free"] and not same:
             takes = "--override takes it all the same, unless the weights' shapes depend on it"
             raise ValueError(f"{option(name)} {given}: the checkpoint was made with {before}; {takes}")
         values[name] = given
     for name, about in fields.items():
         if values[name] is None and about["like"]:
             values[name] = values[about["like"]]
+        if isinstance(values[name], list):  # as JSON and the command line have it
+            values[name] = tuple(values[name])
     return dataclasses.replace(preset, **values)
 
 
@@ -116,23 +126,24 @@ def add_options(parser: argparse.ArgumentParser, presets: Mapping[str, RunSettin
     (_, first), *others = presets.items()
     group: Any = parser
     for field in dataclasses.fields(first):
-        about, kind = _about(field), _type_of(type(first), field.name)[0]
+        about, (kind, _, several) = _about(field), _type_of(type(first), field.name)
         if about["group"]:
             group = parser.add_argument_group(about["group"])
         default = getattr(first, field.name)
         differing = [(when, getattr(other, field.name)) for when, other in others]
-        told = "".join(f"; {value} {when}" for when, value in differing if value != default)
+        told = "".join(f"; {_words(value)} {when}" for when, value in differing if value != default)
         text = about["help"]
         if about["like"]:
             text += f" (default: {option(about['like'])})"
         elif default is not None and kind is not bool:
-            text += f" (default: {default}{told})"
+            text += f" (default: {_words(default)}{told})"
         names = [about["short"]] * bool(about["short"]) + [option(field.name)]
         more: dict[str, Any] = {"help": text.strip().replace("%", "%%"), "default": argparse.SUPPRESS}
         if kind is bool:
             more["action"] = argparse.BooleanOptionalAction
         else:
             more |= {"type": kind, "metavar": about["metavar"], "choices": about["choices"] or None}
+            more |= {"nargs": "+"} if several else {}
         group.add_argument(*names, **more)
 
 
@@ -144,30 +155,43 @@ def _about(field: dataclasses.Field) -> Mapping[str, Any]:
     return field.metadata or setting().metadata
 
 
-def _type_of(kind: type[RunSettings], name: str) -> tuple[type, bool]:
-    """(int, float, str or bool; whether it may be None). TypeError for a field of another type."""
+def _type_of(kind: type[RunSettings], name: str) -> tuple[type, bool, bool]:
+    """(int, float, str or bool; whether it may be None; whether it is a tuple of these). TypeError for others."""
     hint = typing.get_type_hints(kind)[name]
     parts = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     one = [part for part in parts if part is not type(None)]
+    several = len(one) == 1 and typing.get_origin(one[0]) is tuple and typing.get_args(one[0])[1:] == (...,)
+    if several:
+        one = [typing.get_args(one[0])[0]]
     if len(one) != 1 or one[0] not in (int, float, str, bool):
-        raise TypeError(f"{kind.__name__}.{name}: expected int, float, str or bool, or one of them | None, got {hint}")
-    return one[0], len(parts) > 1
+        expected = "int, float, str or bool, one of them | None, or a tuple of any number of them"
+        raise TypeError(f"{kind.__name__}.{name}: expected {expected}, got {hint}")
+    return one[0], len(parts) > 1, several
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _has_type(field: dataclasses.Field, value: object, kind: type[RunSettings]) -> bool:
-    expected, optional = _type_of(kind, field.name)
+    expected, optional, several = _type_of(kind, field.name)
     if value is None:
         return optional
-    if _about(field)["choices"]:
-        return value in _about(field)["choices"]
+    if several:
+        return isinstance(value, list | tuple) and all(_is(expected, one) for one in value)
+    choices = _about(field)["choices"]
+    return _is(expected, value) and (not choices or value in choices)
+
+
+def _is(expected: type, value: object) -> bool:
     return is_number(value) if expected is float else type(value) is expected
 
 
 def _out_of_bounds(field: dataclasses.Field, value: Any) -> str | None:
     """What was expected, where a value is out of its bounds."""
     about = _about(field)
-    if value is None:
-        return None
+    if value is None or isinstance(value, list | tuple):
+        return next((found for one in value or () if (found := _out_of_bounds(field, one))), None)
     if about["choices"] and value not in about["choices"]:
         return f"one of {', '.join(map(str, about['choices']))}"
     if about["least"] is not None and not value >= about["least"]:  # so that NaN is none

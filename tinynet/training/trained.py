@@ -16,7 +16,8 @@ import numpy as np
 
 from tinynet import models
 from tinynet.arrays import CheckpointError, Shapes, read_arrays, read_shapes, write_arrays
-from tinynet.data import DataError, Prepare, Statistics
+from tinynet.data import DataError, Prepare, Split, Statistics
+from tinynet.data.dataset import channels_of, dtype_of
 from tinynet.files import CHECKSUMS, brief, check_folder, is_count, is_number, parse_json, shown
 from tinynet.initializers import blank
 from tinynet.models.building import Model
@@ -44,6 +45,11 @@ class Trained:
     settings: dict
     path: Path
 
+    @property
+    def channels(self) -> int:
+        """Of the images that it was trained on."""
+        return len(self.statistics.mean_image)
+
     def prepare(self) -> Prepare:
         """The step from a batch's bytes to the network's input, as in its training: its crop, mean image and scale."""
         return Prepare(self.statistics, self.settings["crop"], self.settings["scale"], self.net)
@@ -53,6 +59,14 @@ class Trained:
         if not self.settings.get("data"):
             raise DataError(f"{shown(self.path)}: its settings do not say where its images are: say with --data")
         return self.settings["data"]
+
+    def for_split(self, split: Split) -> "Trained":
+        """Itself; DataError unless it was trained on these classes, and on images of these channels and numbers."""
+        dtype, found = self.settings.get("dtype", "uint8"), dtype_of(split).name
+        if (self.channels, dtype) != (channels_of(split), found):
+            trained_on = f"was trained on images of {self.channels} channels, {dtype}"
+            raise DataError(f"{shown(self.path)}: {trained_on}, and these have {channels_of(split)}, {found}")
+        return self.for_classes(split.classes)
 
     def for_classes(self, classes: Sequence[str]) -> "Trained":
         """Itself; DataError unless it was trained on these classes, in this order."""
@@ -238,6 +252,8 @@ def check_settings(settings: Mapping) -> None:
         "data": (text, "a text"),
         "data_set": (text, "a text"),
         "drawn": (flag, "true or false"),
+        "dtype": (lambda value: value in ("uint8", "float32"), "uint8 or float32"),
+        "val_share": (lambda value: value is None or (is_number(value) and 0 < value < 1), "a share between 0 and 1"),
     }
     for name, (right, what) in expected.items():
         if name in settings and not right(settings[name]):
