@@ -259,6 +259,17 @@ def test_a_setting_may_not_have_a_name_under_which_a_run_keeps_something_else(im
         run.settle(preset)
 
 
+def test_a_setting_that_decides_on_the_preset(images):
+    for options, kept, expected in (
+        ([], None, "average"), (["--pooling", "max"], None, "max"), ([], {"pooling": "max"}, "max"),
+        (["--pooling", "average"], {"pooling": "max"}, "average"), ([], {"pooling": []}, "average"),
+    ):  # fmt: skip
+        typed = parse_options("", {"always": PRESET}, ["--data", str(images), *options])
+        with Run.open(typed, "tiny") as run:
+            run._checkpoint = kept and SimpleNamespace(settings=kept)
+            assert run.typed_or_kept("pooling", "average") == expected
+
+
 def test_arguments_that_no_file_can_hold_are_told(job, tmp_path):
     with pytest.raises(TypeError, match="expected arguments of lenet that JSON can hold"):
         job(seed=np.int64(3))

@@ -111,9 +111,11 @@ class Run:
             yield cls(typed, job, stack)
 
     def typed_or_kept(self, name: str, otherwise: Any) -> Any:
-        """A setting that decides on the preset, before they are settled: what was typed or is in the checkpoint."""
-        kept = self._checkpoint.settings.get(name, otherwise) if self._checkpoint else otherwise
-        return getattr(self.typed, name, kept)
+        """A setting that decides on the preset, before they are settled: what was typed, or is in the checkpoint and of
+        the type of `otherwise`.
+        """
+        kept = self._checkpoint.settings.get(name) if self._checkpoint else None
+        return getattr(self.typed, name, kept if type(kept) is type(otherwise) else otherwise)
 
     def settle(self, preset: S) -> S:
         """The settings: what was typed, else what the checkpoint has kept, else the preset's. ValueError for one that
