@@ -20,8 +20,8 @@ def setting(
     least: float | None = None, above: float | None = None, most: float | None = None, like: str | None = None,
     free: bool = False, short: str | None = None, metavar: str | None = None,
 ) -> Any:  # fmt: skip
-    """A field of a job's settings: an int, float, str or bool, or these or None, or a tuple[int, ...] and the like.
-    Presets give one without default.
+    """A field of a job's settings: int, float, str or bool, one of these | None, or several: tuple[int, ...] and so on.
+    What has no default, the job's presets give.
 
     group: the heading in --help, of this field and those after it. choices: all values that it may have. least, above,
     most: the smallest value, what is too small, the largest value. like: of None, the setting whose value it then has.
