@@ -1,5 +1,6 @@
 """python -m tinynet: what there is, each command's help, and what a typo is told."""
 
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ from tinynet import commands
 
 def run(folder, *arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "tinynet", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    environment = os.environ | {"TINYNET_BACKEND": "numpy"}  # emulated GPUs are there in this process alone
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
 def test_without_a_command_it_shows_what_there_is(tmp_path):
