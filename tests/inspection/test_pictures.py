@@ -17,7 +17,7 @@ from tinynet import commands, console
 from tinynet.backend import to_host
 from tinynet.data import DataError, open_dataset
 from tinynet.inspection import pictures, plots
-from tinynet.training import load_trained
+from tinynet.training import load_trained, trained
 
 pytest.importorskip("matplotlib")
 SIZE, CROP = 72, 67
@@ -122,7 +122,7 @@ def test_the_seed_chooses_the_images(finished, drawn):
 
 
 def test_the_nearest_image_to_a_training_image_is_itself(finished, drawn, data, monkeypatch):
-    monkeypatch.setattr(pictures, "open_dataset", lambda root, **options: replace(data, val=data.train))
+    monkeypatch.setattr(trained, "open_dataset", lambda root, *more, **options: replace(data, val=data.train))
     list(pictures.draw_pictures(finished))
     images, labels, nearest, nearest_labels, _, title = drawn["neighbours"].arguments
     assert len(images) == 5 and all(len(row) == 6 for row in nearest)

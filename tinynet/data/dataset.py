@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -77,8 +78,8 @@ class Dataset:
         """Where it lies on disk, without links; empty for arrays, which lie nowhere."""
         return str(self.root.resolve())
 
-    @property
-    def fingerprint(self) -> str:
+    @cached_property
+    def fingerprint(self) -> str:  # computed once: it looks at every name
         """Tells whether two runs have the same images in the same order, by their labels and file names: not by where
         they lie, so that folders, archives and a prepared cache of the same images are the same.
         """

@@ -13,7 +13,7 @@ import numpy as np
 from tinynet import models
 from tinynet.arrays import CheckpointError
 from tinynet.backend import to_host
-from tinynet.data import DataError, Dataset, Loader, Split, open_dataset
+from tinynet.data import DataError, Dataset, Loader, Split
 from tinynet.data.dataset import channels_of, dtype_of
 from tinynet.files import shell_word, shown
 from tinynet.inspection import plots
@@ -149,8 +149,7 @@ def _dataset(trained: Trained, data: str | Path | Dataset | None) -> Dataset:
     root = trained.settings.get("data") if data is None else data
     if not root:
         raise DataError(f"{shown(trained.path)}: its settings do not say where the images are")
-    share, channels = trained.settings.get("val_share"), trained.channels if trained.channels in (1, 3) else None
-    dataset = open_dataset(root, val_share=share, channels=channels, asked=False)
+    dataset = trained.open_data(root)
     if list(dataset.classes) != list(trained.settings["classes"]):
         raise DataError(f"{shown(root)}: has other classes than those that {shown(trained.path)} was trained on")
     trained.for_split(dataset.val)

@@ -6,7 +6,7 @@ import math
 import sys
 from pathlib import Path
 
-from tinynet.data import Dataset, open_dataset, view_count
+from tinynet.data import Dataset, view_count
 from tinynet.files import shown
 from tinynet.training.evaluation import Evaluation, evaluate_networks
 from tinynet.training.loop import EpochState
@@ -37,9 +37,7 @@ def errors_line(
 
 def _data_of(typed: argparse.Namespace, trained: Trained) -> Dataset:
     """What was typed, else what the network was trained on, read as that was; what a user should know of it is said."""
-    share, asked = getattr(typed, "val_share", trained.settings.get("val_share")), hasattr(typed, "val_share")
-    path, channels = typed.data or trained.data(), trained.channels
-    data = open_dataset(path, Counter("listing"), share, channels if channels in (1, 3) else None, asked=asked)
+    data = trained.open_data(typed.data or trained.data(), Counter("listing"), getattr(typed, "val_share", None))
     for note in data.notes:
         print(f"warning: {note}", file=sys.stderr)
     return data

@@ -17,18 +17,19 @@ from tinynet.files import brief, is_number, shown
 
 def setting(
     default: Any = dataclasses.MISSING, help: str = "", *, group: str | None = None, choices: Sequence = (),
-    least: float | None = None, above: float | None = None, most: float | None = None, like: str | None = None,
-    free: bool = False, short: str | None = None, metavar: str | None = None,
+    least: float | None = None, above: float | None = None, most: float | None = None, below: float | None = None,
+    like: str | None = None, free: bool = False, short: str | None = None, metavar: str | None = None,
 ) -> Any:  # fmt: skip
     """A field of a job's settings: int, float, str or bool, one of these | None, or several: tuple[int, ...] and so on.
     What has no default, the job's presets give.
 
     group: the heading in --help, of this field and those after it. choices: all values that it may have. least, above,
-    most: the smallest value, what is too small, the largest value. like: of None, the setting whose value it then has.
-    free: it may differ when a run goes on, since the weights do not depend on it. short: a second name, such as "-b".
+    most, below: the smallest value, what is too small, the largest value, what is too large. like: of None, the setting
+    whose value it then has. free: it may differ when a run goes on, since the weights do not depend on it. short: a
+    second name, such as "-b".
     """
     about = {"help": help, "group": group, "choices": tuple(choices), "least": least, "above": above, "most": most}
-    about |= {"like": like, "free": free, "short": short, "metavar": metavar}
+    about |= {"below": below, "like": like, "free": free, "short": short, "metavar": metavar}
     return dataclasses.field(default=default, metadata=about)
 
 
@@ -51,7 +52,7 @@ class RunSettings:
     channels: int | None = setting(None, "1 reads pictures in gray, 3 in colour (default: as the data set has them)",
         choices=(1, 3))  # fmt: skip
     val_share: float | None = setting(None, "of a folder of classes without validation images, the share that becomes "
-        "them (default: 0.1)", above=0, metavar="SHARE")  # fmt: skip
+        "them (default: 0.1)", above=0, below=1, metavar="SHARE")  # fmt: skip
     seed: int = setting(0, "of weights, order, crops and dropout")
 
     def __post_init__(self):
@@ -59,8 +60,6 @@ class RunSettings:
             value = getattr(self, field.name)
             if expected := _out_of_bounds(field, value):
                 raise ValueError(f"{option(field.name)} {value}: expected {expected}")
-        if self.val_share is not None and self.val_share >= 1:
-            raise ValueError(f"--val-share {self.val_share}: expected less than 1")
         if self.crop > self.resize:
             raise ValueError(f"--crop {self.crop}: expected no more than --resize, {self.resize}")
 
@@ -200,6 +199,8 @@ def _out_of_bounds(field: dataclasses.Field, value: Any) -> str | None:
         return f"more than {about['above']}"
     if about["most"] is not None and not value <= about["most"]:
         return f"{about['most']} or less"
+    if about["below"] is not None and not value < about["below"]:
+        return f"less than {about['below']}"
     if isinstance(value, float) and not is_number(value):
         return "a finite number"
     return None

@@ -16,8 +16,8 @@ import numpy as np
 
 from tinynet import models
 from tinynet.arrays import CheckpointError, Shapes, read_arrays, read_shapes, write_arrays
-from tinynet.data import DataError, Prepare, Split, Statistics
-from tinynet.data.dataset import channels_of, dtype_of
+from tinynet.data import DataError, Dataset, Prepare, Split, Statistics, open_dataset
+from tinynet.data.dataset import ProgressCallback, channels_of, dtype_of
 from tinynet.files import CHECKSUMS, brief, check_folder, is_count, is_number, parse_json, shown
 from tinynet.initializers import blank
 from tinynet.models.building import Model
@@ -59,6 +59,16 @@ class Trained:
         if not self.settings.get("data"):
             raise DataError(f"{shown(self.path)}: its settings do not say where its images are: say with --data")
         return self.settings["data"]
+
+    def open_data(
+        self, root: str | Path, progress: ProgressCallback | None = None, val_share: float | None = None
+    ) -> Dataset:
+        """The data set at `root`, read as its training read its own. val_share: what the user asks for; else the kept
+        share counts, where there are no validation images.
+        """
+        share = self.settings.get("val_share") if val_share is None else val_share
+        channels = self.channels if self.channels in (1, 3) else None  # others are never pictures
+        return open_dataset(root, progress, share, channels, asked=val_share is not None)
 
     def for_split(self, split: Split) -> "Trained":
         """Itself; DataError unless it was trained on these classes, and on images of these channels and numbers."""
