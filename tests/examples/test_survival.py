@@ -28,11 +28,12 @@ DEVICES = {1: ["--devices", 1], 2: []}
 # "saving" N, before the N-th operation on files of those that write checkpoints; else the name of a function of
 # tinynet.data, when the run calls it.
 SCRIPTED = """
-import os, runpy, shutil, sys
+import os, runpy, shutil, signal, sys
 from pathlib import Path
 from tinynet import SoftmaxCrossEntropy
 from tinynet.training import Checkpoints, batches, run
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs are born without
 what, where, number, more = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 del sys.argv[:5]
 
