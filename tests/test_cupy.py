@@ -284,3 +284,29 @@ def test_launches_by_layer(tables):
         f"{'update':10} {launches['update']:4}",
         f"{'all':10} {launches.total():4}",
     ]
+
+
+def test_an_upload_waits_for_work_that_still_uses_its_memory():
+    """Memory that the pool has taken back may be in use by kernels that are queued: on the upload's own stream, the
+    first batch would overwrite it.
+    """
+    uploads, waited = backend.Upload(), []
+
+    class Recorded(xp.cuda.Stream):
+        def wait_event(self, event):
+            waited.append(event)
+            super().wait_event(event)
+
+    uploads._stream = Recorded(non_blocking=True)
+    size = 1 << 24
+    for _ in range(4):  # more than the two buffers
+        before = xp.zeros(size, xp.float32)
+        for _ in range(50):
+            before += 1
+        used = before.copy()
+        del before
+        uploads._slots[1].device = uploads._slots[1].pinned = None  # as at the first batch, or with one of another size
+        uploads.receive(np.full(4 * size, 255, np.uint8))
+        uploads.release()
+        assert (used == 50).all()
+    assert len(waited) == 4

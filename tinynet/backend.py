@@ -153,6 +153,7 @@ class _Slot:
             memory = xp.cuda.alloc_pinned_memory(array.nbytes)
             self.pinned = np.frombuffer(memory, array.dtype, array.size).reshape(array.shape)
             self.device = xp.empty(array.shape, array.dtype)
+            self.read = record_event()  # this memory may have been another array's, which queued work still uses
         np.copyto(self.pinned, array)
         if self.read is not None:
             stream.wait_event(self.read)
