@@ -56,6 +56,17 @@ def test_a_standard_deviation_for_each_layer():
     assert weights(same)["conv2"].tobytes() == weights(net)["conv2"].tobytes(), "the same draws as with one for all"
 
 
+@pytest.mark.parametrize("method", ["he", "xavier"])
+def test_a_standard_deviation_for_some_layers_and_a_method_for_the_rest(method):
+    net, by_method, by_std = make_net(), make_net(), make_net()
+    initialize(net, 5, std={"conv2": 0.01}, method=method)
+    initialize(by_method, 5, method=method)
+    initialize(by_std, 5, std=0.01)
+    for name, weight in weights(net).items():
+        expected = weights(by_std if name == "conv2" else by_method)[name]
+        assert weight.tobytes() == expected.tobytes(), name
+
+
 def test_a_standard_deviation_of_nothing_is_zeros():
     net = make_net()
     initialize(net, std={"conv1": 0, "conv2": 0, "fc3": 1})
@@ -81,15 +92,15 @@ def test_xaviers_bounds():
         assert quarters / weight.size == pytest.approx(np.full(4, 0.25), abs=0.03), name
 
 
-def test_biases_start_at_0_but_for_those_of_ones():
+def test_biases_start_at_0_but_for_those_that_are_named():
     net = make_net()
     for options in ({}, {"std": 0.01}, {"std": {"conv1": 1, "conv2": 1, "fc3": 1}}, {"method": "xavier"}):
         for layer in net:
             if layer.params:
                 layer.params["bias"][...] = 7
-        initialize(net, ones=("conv2",), **options)
-        assert [float(net[name].params["bias"].max()) for name in FAN_IN] == [0, 1, 0]
-        assert [float(net[name].params["bias"].min()) for name in FAN_IN] == [0, 1, 0]
+        initialize(net, biases={"conv2": 1, "fc3": 0.5}, **options)
+        assert [float(net[name].params["bias"].max()) for name in FAN_IN] == [0, 1, 0.5]
+        assert [float(net[name].params["bias"].min()) for name in FAN_IN] == [0, 1, 0.5]
 
 
 @pytest.mark.parametrize("options", [{"std": 0.01}, {"method": "xavier"}, {"std": dict.fromkeys(FAN_IN, 0.1)}])
@@ -104,7 +115,7 @@ def test_the_dtype_of_a_network_stays(options):
 def test_within_blank_nothing_is_drawn():
     with blank(20_000):
         net = make_net()
-        initialize(net, std={"conv1": 1, "conv2": 1, "fc3": 1}, ones=("conv1",))
+        initialize(net, std={"conv1": 1, "conv2": 1, "fc3": 1}, biases={"conv1": 1})
         initialize(net, method="xavier")
     assert not any(to_host(parameter).any() for parameter in net.params.values())
 
@@ -119,6 +130,8 @@ def test_within_blank_nothing_is_drawn():
         ({"std": {"conv1": float("nan"), "conv2": 1, "fc3": 1}}, "expected a std of 0 or more, got nan for conv1"),
         ({"std": -0.01}, "expected a std of 0 or more, got -0.01 for conv1"),
         ({"std": 0.1, "method": "xavier"}, "expected a std or a method, got std=0.1 and method='xavier'"),
+        ({"std": {"conv3": 0.1}, "method": "he"}, "conv3 unknown$"),
+        ({"biases": {"conv2": 1, "relu1": 1}}, "no layer with a bias is called relu1$"),
         ({"method": "lecun"}, "method must be 'he' or 'xavier', got 'lecun'"),
     ],
 )

@@ -18,7 +18,7 @@ from tinynet.backend import to_host
 
 def make_net(channels: int = 4, seed: int = 0) -> Sequential:
     net = Sequential([("conv1", Conv2d(3, channels, 3)), ("flatten", Flatten()), ("fc2", Linear(channels * 9, 5))])
-    initializers.initialize(net, seed, ones=("fc2",))
+    initializers.initialize(net, seed, biases={"fc2": 1})
     return net
 
 

@@ -93,42 +93,45 @@ def initialize(
     net: "Layer",
     seed: int = 0,
     std: float | Mapping[str, float] | None = None,
-    ones: tuple[str, ...] = (),
+    biases: Mapping[str, float] | None = None,
     method: str | None = None,
 ) -> None:
     """Draws every weight of `net` anew from stream(seed, "initialize", its full name) and sets the biases.
 
     std: the standard deviation of all weights, normally distributed, or one for each layer that has a weight:
-    {"conv1": 0.0001, "fc2": 0.1}. method, in place of std: "he", which is what both None mean, or "xavier"
-    (he_normal, xavier_uniform). ones: the names of the layers whose biases start at 1, as in Krizhevsky et al. 2012,
-    section 5; all others start at 0. ValueError for another method, for a std and a method, and for a std that is not
-    0 or more, leaves out a layer or names one that has no weight.
+    {"conv1": 0.0001, "fc2": 0.1}. method: "he", which is what both None mean, or "xavier" (he_normal, xavier_uniform):
+    for all layers, or for those that std leaves out. biases: the value of these layers' biases, by name; all others
+    start at 0. ValueError for another method, for one std and a method, for a std that is not 0 or more or, without a
+    method, leaves a layer out, and for names of layers that have no such parameter.
     """
     if _room.get() is not None:
         return
-    if method is not None and std is not None:
+    if method is not None and std is not None and not isinstance(std, Mapping):
         raise ValueError(f"initialize: expected a std or a method, got std={std!r} and method={method!r}")
     if method is not None and method not in METHODS:
         raise ValueError(f"initialize: method must be {' or '.join(map(repr, METHODS))}, got {method!r}")
-    deviations = None if std is None else _deviations(net, std)
+    deviations = {} if std is None else _deviations(net, std, all_layers=method is None)
+    if unknown := set(biases or ()) - {layer.name for _, layer, key in net.parameters() if key == "bias"}:
+        raise ValueError(f"initialize: no layer with a bias is called {', '.join(map(str, unknown))}")
     for full_name, layer, key in net.parameters():
         parameter = layer.params[key]
         if key == "bias":
-            parameter[...] = 1 if layer.name in ones else 0
+            parameter[...] = (biases or {}).get(layer.name, 0)
             continue
         generator = stream(seed, "initialize", full_name)
-        if deviations is None:
-            values = METHODS[method or "he"](parameter.shape, generator)
-        else:
+        if layer.name in deviations:
             values = normal(parameter.shape, generator, deviations[layer.name])
+        else:
+            values = METHODS[method or "he"](parameter.shape, generator)
         parameter[...] = to_device(values.astype(parameter.dtype, copy=False))
 
 
-def _deviations(net: "Layer", std: float | Mapping[str, float]) -> dict[str, float]:
-    """The standard deviation of each layer with a weight, by the layer's name."""
+def _deviations(net: "Layer", std: float | Mapping[str, float], all_layers: bool) -> dict[str, float]:
+    """The standard deviation of each layer with a weight, by the layer's name; unless `all_layers`, of some."""
     layers = dict.fromkeys(layer.name for _, layer, key in net.parameters() if key != "bias")
     deviations = dict(std) if isinstance(std, Mapping) else dict.fromkeys(layers, std)
-    missing, unknown = [name for name in layers if name not in deviations], [n for n in deviations if n not in layers]
+    missing = [name for name in layers if name not in deviations and all_layers]
+    unknown = [name for name in deviations if name not in layers]
     if missing or unknown:
         found = [f"{', '.join(missing)} missing"] if missing else []
         found += [f"{', '.join(map(str, unknown))} unknown"] if unknown else []

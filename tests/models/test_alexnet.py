@@ -88,8 +88,26 @@ def test_the_papers_start():
             assert (bias == (1 if name in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0)).all(), name
 
 
+def test_caffes_start():
+    """bvlc_alexnet: biases of 0.1 in place of 1, and N(0, 0.005) in fc6 and fc7."""
+    net = alexnet(width=0.25, num_classes=50, input_size=99, initialization="caffe")
+    for name, layer in net.layers.items():
+        if isinstance(layer, Conv2d | Linear):
+            weight, bias = (to_host(layer.params[key]) for key in ("weight", "bias"))
+            assert weight.std() == pytest.approx(0.005 if name in ("fc6", "fc7") else 0.01, rel=0.05), name
+            assert (bias == np.float32(0.1 if name in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0)).all(), name
+
+
 def test_hes_start():
     check_hes_start(alexnet(width=0.25, num_classes=50, input_size=99, initialization="he"))
+
+
+def test_hes_start_with_the_papers_conv1():
+    starts = {name: alexnet(width=0.25, num_classes=50, input_size=99, initialization=name)
+              for name in ("paper", "he", "he-conv1")}  # fmt: skip
+    for name, parameter in starts["he-conv1"].params.items():
+        same_as = "paper" if name == "conv1.weight" else "he"
+        assert to_host(parameter).tobytes() == to_host(starts[same_as].params[name]).tobytes(), name
 
 
 def test_the_seed_names_the_start_and_the_masks():
@@ -108,7 +126,7 @@ def test_what_does_not_fit_is_refused():
         ({"input_size": 60}, "pool5"),
         ({"input_size": 8}, "conv1"),
         ({"order": "vgg"}, "order must be 'paper' or 'caffenet', got 'vgg'"),
-        ({"initialization": "zeros"}, "initialization must be 'paper' or 'he', got 'zeros'"),
+        ({"initialization": "zeros"}, "initialization must be one of paper, caffe, he, he-conv1, got 'zeros'"),
         ({"width": 0}, "width > 0"),
         ({"groups": 0}, "groups: expected 1 or more"),
         ({"num_classes": 0}, "num_classes: expected 1 or more"),

@@ -6,13 +6,21 @@ CaffeNet is alexnet(order="caffenet"); torchvision's network, which has other si
 import itertools
 import math
 from numbers import Integral, Real
+from typing import Any
 
 from tinynet.initializers import initialize
 from tinynet.layers import Conv2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, MaxPool2d, ReLU
 from tinynet.layers.layer import whole
 from tinynet.network import Sequential
 
-BIASES_OF_ONE = ("conv2", "conv4", "conv5", "fc6", "fc7")  # section 5: "and the fully-connected hidden layers"
+BIASED = ("conv2", "conv4", "conv5", "fc6", "fc7")  # section 5: "and the fully-connected hidden layers"
+CAFFES = dict.fromkeys(("conv1", "conv2", "conv3", "conv4", "conv5", "fc8"), 0.01) | {"fc6": 0.005, "fc7": 0.005}
+INITIALIZATIONS: dict[str, dict[str, Any]] = {  # what initialize takes
+    "paper": {"std": 0.01, "biases": dict.fromkeys(BIASED, 1.0)},
+    "caffe": {"std": CAFFES, "biases": dict.fromkeys(BIASED, 0.1)},
+    "he": {},
+    "he-conv1": {"std": {"conv1": 0.01}, "method": "he"},
+}
 
 
 def alexnet(
@@ -32,16 +40,22 @@ def alexnet(
     groups: 2 for the paper's two towers, which meet at conv3 and the fully connected layers only; LRN stays inside a
     tower, as on the two devices. 1 connects everything. width multiplies the number of kernels and hidden neurons.
     order: "paper" normalises, then pools; "caffenet" pools, then normalises. lrn=False leaves the normalisation out.
-    initialization: "paper" is N(0, 0.01), with biases of 1 in conv2, conv4, conv5, fc6 and fc7; "he" is He's normal
-    distribution with biases of 0, which leaves the first plateau sooner, above all in narrow nets. dropout: p in fc6
-    and fc7. seed: of the weights and of dropout's masks. ValueError or TypeError where a size does not fit.
+    dropout: p in fc6 and fc7. seed: of the weights and of dropout's masks. ValueError or TypeError where a size does
+    not fit.
+
+    initialization: "paper" is N(0, 0.01), with biases of 1 in conv2, conv4, conv5, fc6 and fc7 (section 5), made for
+    ImageNet: narrow nets and small data sets may never leave their first plateau. "caffe" is bvlc_alexnet's, biases of
+    0.1 and N(0, 0.005) in fc6 and fc7, which does after some hundred steps. "he" is He's normal distribution with
+    biases of 0, for pixels of unit variance: it learns at once, but its conv1 starts with noise of 0.074, under which
+    the kernels of the paper's figure 3 stay hidden. "he-conv1" is He's with the paper's N(0, 0.01) in conv1: it learns
+    as fast, and the kernels are seen to form.
     """
     sizes = {"num_classes": num_classes, "groups": groups, "input_size": input_size, "in_channels": in_channels}
     _check_settings("alexnet", width, seed, **sizes)
     if order not in ("paper", "caffenet"):
         raise ValueError(f"alexnet: order must be 'paper' or 'caffenet', got {order!r}")
-    if initialization not in ("paper", "he"):
-        raise ValueError(f"alexnet: initialization must be 'paper' or 'he', got {initialization!r}")
+    if not isinstance(initialization, str) or initialization not in INITIALIZATIONS:
+        raise ValueError(f"alexnet: initialization must be one of {', '.join(INITIALIZATIONS)}, got {initialization!r}")
 
     def wide(channels: int) -> int:
         """`channels` times the width, as a multiple of the groups."""
@@ -81,10 +95,7 @@ def alexnet(
         ("fc8", Linear(wide(4096), num_classes)),
     ]
     net = Sequential([*features.layers.items(), *classifier])
-    if initialization == "paper":
-        initialize(net, seed, std=0.01, ones=BIASES_OF_ONE)
-    else:
-        initialize(net, seed)
+    initialize(net, seed, **INITIALIZATIONS[initialization])
     for layer in net:
         if isinstance(layer, Dropout):
             layer.seed = seed
