@@ -1,6 +1,7 @@
 """Trains AlexNet (Krizhevsky, Sutskever and Hinton 2012) on ImageNet, or on other folders of images.
 
-    python examples/alexnet_imagenet.py                          a small drawn data set, a narrow net: minutes on a CPU
+    python examples/alexnet_imagenet.py                              a small drawn data set, a narrow net: minutes
+    python examples/alexnet_imagenet.py --data /path/to/pictures     your own, in a folder for each class
     python examples/alexnet_imagenet.py --data /path/to/imagenet     the paper's network and settings
 
 Everything that a run makes is in its --output-dir. Ctrl-C or SIGTERM save and leave; --resume goes on.
@@ -11,17 +12,20 @@ from dataclasses import dataclass, replace
 
 from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, console, parallel
 from tinynet.inspection.pictures import draw_training
-from tinynet.training import Run, RunSettings, evaluate, parse_options, report_errors, setting, train_epoch
+from tinynet.models.alexnet import INITIALIZATIONS
+from tinynet.training import Fitted, Run, RunSettings, evaluate, parse_options, report_errors, setting, train_epoch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(RunSettings):
     """What this job can be told, beside what every run can; the defaults are the paper's."""
 
+    preset: str | None = setting(None, "settings for all that is not typed (default: paper for ImageNet's 1,000 "
+        "classes, drawn without --data, else small)", choices=("paper", "small", "drawn"), group="presets")  # fmt: skip
     width: float = setting(1.0, "multiplies kernels and neurons", group="the network")
     groups: int = setting(2, "towers: 2, or 1 that sees everything")
     order: str = setting("paper", "normalise, then pool, or the other way round", choices=("paper", "caffenet"))
-    init: str = setting("paper", "first weights; he scales pixels too", choices=("paper", "he"))
+    init: str = setting("paper", "first weights; he and he-conv1 scale pixels too", choices=tuple(INITIALIZATIONS))
     dropout: float = setting(0.5, "probability in fc6 and fc7")
     devices: int | None = setting(None, "that share the net: GPUs, or shares of the cores", like="groups", least=1)
     ledger: bool = setting(False, "print what each device holds, and what crossed between them", free=True)
@@ -38,12 +42,14 @@ class Settings(RunSettings):
 PAPER = Settings(resize=256, crop=227, batch_size=128, epochs=90)
 DRAWN = replace(PAPER, width=0.25, init="he", resize=96, crop=83, batch_size=32, epochs=16)
 DRAWN = replace(DRAWN, lr_scheduler="step", lr_step_size=12)
+SMALL = Fitted(replace(PAPER, width=0.5, init="he-conv1", lr_scheduler="step"), crops=(67, 99, 131))
+PRESETS = {"paper": PAPER, "small": SMALL, "drawn": DRAWN}
 
 
 def train(typed: argparse.Namespace) -> None:
     with Run.open(typed, "alexnet") as run:
-        s = run.settle(PAPER if run.data_path else DRAWN)  # typed by the user > kept in the checkpoint > preset
         data = run.open_data()
+        s = run.settle(PRESETS)  # typed by the user > kept in the checkpoint > preset
         shape = data.channels, s.crop, s.crop
 
         # ---- network ----
@@ -59,14 +65,15 @@ def train(typed: argparse.Namespace) -> None:
                 print(net.describe(shape, s.batch_size))
         loss, optimizer = SoftmaxCrossEntropy(), SGD(net, s.lr, s.momentum, s.weight_decay)
         if s.lr_scheduler == "plateau":
-            schedule = PlateauSchedule(s.patience, s.lr_divisor)
+            schedule = PlateauSchedule(s.patience, s.lr_divisor, chance=data.chance_error)
         else:
             schedule = StepSchedule(s.lr_step_size, s.lr_divisor)
 
         # ---- training ----
         run.begin(net, optimizer)  # its folder, signals; restores a checkpoint
         colour = s.colour_noise if data.channels == 3 else 0
-        images = run.batches(colour, scale=1.0 if s.init == "paper" else None)  # the mean image, measured or restored
+        scale = 1.0 if s.init in ("paper", "caffe") else None  # None: of unit variance
+        images = run.batches(colour, scale)  # the mean image, measured or restored
         for epoch in run.epochs(s.epochs):  # from where the checkpoint stands
             optimizer.lr = schedule(s.lr, run.errors)
             trained = train_epoch(net, loss, optimizer, images.train, images.prepare, epoch)
@@ -89,7 +96,7 @@ def train(typed: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    typed = parse_options(__doc__, {"with --data": PAPER, "without --data": DRAWN})
+    typed = parse_options(__doc__, {f"in {name}": preset for name, preset in PRESETS.items()})
     if typed.test_only:
         report_errors(typed)
     else:

@@ -178,7 +178,8 @@ def test_inverse_policy():
         (lambda: InversePolicy(power=float("inf")), r"got 0.0001 and inf"),
         (lambda: InversePolicy()(0.1, -1), r"InversePolicy: step: expected 0 or more, got -1"),
         (lambda: StepSchedule(0), r"StepSchedule: expected every >= 1 and factor > 0, got 0 and 10.0"),
-        (lambda: PlateauSchedule(times=-1), r"PlateauSchedule: expected patience >= 1, .* got 5, 10.0 and -1"),
+        (lambda: PlateauSchedule(chance=float("nan")), "PlateauSchedule: expected .* and chance >= 0, got .* and nan"),
+        (lambda: PlateauSchedule(times=-1), r"PlateauSchedule: expected patience >= 1, .* got 5, 10.0, -1 and inf"),
     ],
 )
 def test_schedules_that_make_no_sense_are_refused(make, message):

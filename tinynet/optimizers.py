@@ -173,25 +173,28 @@ class PlateauSchedule:
     """Divides the learning rate by `factor` when the validation error stops falling, at most `times` times.
 
     The paper's rule (section 5): by 10, three times. It "stops falling" when `patience` epochs have brought no error
-    lower than the lowest before them, counted anew after each division.
+    lower than the lowest before them, counted anew after each division. chance: the error, in percent, of a net that
+    has learnt nothing, such as Dataset.chance_error: until one was lower it has not begun to fall, and nothing is
+    counted.
     """
 
     patience: int = 5
     factor: float = 10.0
     times: int = 3
+    chance: float = math.inf
 
     def __post_init__(self):
-        if self.patience < 1 or self.factor <= 0 or self.times < 0:
+        if self.patience < 1 or self.factor <= 0 or self.times < 0 or not self.chance >= 0:
             raise ValueError(
-                f"PlateauSchedule: expected patience >= 1, factor > 0 and times >= 0,"
-                f" got {self.patience}, {self.factor} and {self.times}"
+                f"PlateauSchedule: expected patience >= 1, factor > 0, times >= 0 and chance >= 0,"
+                f" got {self.patience}, {self.factor}, {self.times} and {self.chance}"
             )
 
     def divisions(self, errors: Sequence[float]) -> int:
         """How often the rate has been divided after the epochs with these validation errors."""
         divisions, best, waited = 0, math.inf, 0
         for error in errors:
-            best, waited = (error, 0) if error < best else (best, waited + 1)
+            best, waited = (error, 0) if error < best else (best, waited + (best < self.chance))
             if waited >= self.patience and divisions < self.times:
                 divisions, waited = divisions + 1, 0
         return divisions

@@ -226,8 +226,8 @@ def test_steps_out_of_order_are_told_before_anything_happens(images, job, tmp_pa
     job("--output-dir", "a", "--epochs", 1)
     typed = parse_options("", {"always": PRESET}, ["--resume", "a"])
     with Run.open(typed, "tiny") as run:
-        with pytest.raises(AttributeError, match=r"^Run\.settings: settle has to be called first$"):
-            run.open_data()
+        with pytest.raises(AttributeError, match=r"^Run\.data: open_data has to be called first$"):
+            run.settle({"paper": PRESET})
         s = run.settle(PRESET)
         run.open_data()
         with pytest.raises(RuntimeError, match="expected to be called once, after build"):

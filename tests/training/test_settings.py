@@ -8,7 +8,8 @@ import pytest
 
 from tinynet import CheckpointError
 from tinynet.training import RunSettings, setting
-from tinynet.training.settings import add_options, check_kept, settled, typed_settings
+from tinynet.training.options import add_options
+from tinynet.training.settings import check_kept, settled, typed_settings
 
 
 @dataclass(frozen=True, kw_only=True)

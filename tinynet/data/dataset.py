@@ -28,7 +28,9 @@ ProgressCallback = Callable[[int, int], None]  # progress(done, total)
 class Split(Protocol):
     """What the loader needs to know of a set of images.
 
-    load: (size, size, channels). A split of other images than uint8 of 3 channels says so by `dtype` and `channels`.
+    load: (size, size, channels). A split of other images than uint8 of 3 channels says so by `dtype` and `channels`;
+    one whose images cannot be had in every size, by the `size` that they have; one that knows how large they are before
+    they are cut, by `shorter_side(index)`.
     """
 
     classes: tuple[str, ...]
@@ -72,6 +74,20 @@ class Dataset:
     def channels(self) -> int:
         """Of its images: 3 for colours, 1 for gray."""
         return channels_of(self.train)
+
+    @property
+    def label_entropy(self) -> float:
+        """Of the training images' labels, in nats: the mean loss of a net that knows no more than each class's share,
+        ln(classes) where all have the same.
+        """
+        counts = np.bincount(self.train.labels)
+        shares = counts[counts > 0] / counts.sum()
+        return float(-(shares * np.log(shares)).sum())
+
+    @property
+    def chance_error(self) -> float:
+        """The validation error, in percent, of a net that always names the class with most validation images."""
+        return 100 * (1 - np.bincount(self.val.labels).max() / len(self.val))
 
     @property
     def place(self) -> str:

@@ -8,6 +8,7 @@ from tinynet.training.log import TensorBoard, append_json_line, parameter_sizes,
 from tinynet.training.loop import Epoch, EpochState, NonFiniteError, train_epoch
 from tinynet.training.metrics import ClassErrors, ranks, write_class_table
 from tinynet.training.options import parse_options
+from tinynet.training.presets import Fitted
 from tinynet.training.progress import Counter, Progress, duration
 from tinynet.training.report import report_errors
 from tinynet.training.run import Run
@@ -22,6 +23,7 @@ __all__ = [
     "Epoch",
     "EpochState",
     "Evaluation",
+    "Fitted",
     "NonFiniteError",
     "Predictions",
     "Progress",

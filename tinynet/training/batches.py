@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.data import Dataset, Loader, Prepare, Statistics, measure
+from tinynet.data import DataError, Dataset, Loader, Prepare, Statistics, measure
 from tinynet.data.dataset import dtype_of
+from tinynet.data.stores.arrays import ArraySplit
+from tinynet.files import shown
 from tinynet.training.progress import Counter
 from tinynet.training.settings import RunSettings
 
@@ -28,6 +30,19 @@ class Batches:
     def left_out(self) -> dict[str, dict[int, str]]:
         """The images that could not be read, for each split what Loader.bad holds."""
         return {"train": self.train.bad, "val": self.val.bad}
+
+
+def check_images(data: Dataset, settings: RunSettings) -> None:
+    """DataError or ValueError where the images cannot be had as the settings want them."""
+    root, size = shown(data.root), getattr(data.train, "size", settings.resize)
+    if size != settings.resize:
+        raise DataError(f"{root} was prepared at {size} x {size}: train with --resize {size}, or prepare it again")
+    if settings.channels not in (None, data.channels):
+        of = f"{data.channels} channel{'s' * (data.channels != 1)}"
+        raise DataError(f"{root}: has images of {of}, asked for {settings.channels}")
+    for split in (data.train, data.val):
+        if isinstance(split, ArraySplit):
+            split.check(settings.resize)
 
 
 def measured(

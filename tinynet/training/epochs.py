@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinynet.training.log import parameter_sizes
-from tinynet.training.loop import Epoch, EpochState, NonFiniteError
+from tinynet.training.loop import INPUT_NOT_FINITE, Epoch, EpochState, NonFiniteError
 from tinynet.training.progress import Progress
-from tinynet.training.report import epoch_line
+from tinynet.training.report import epoch_line, stands_still
 
 if TYPE_CHECKING:
     from tinynet.training.run import Run
@@ -58,6 +58,10 @@ class RunEpoch(Epoch):
         self.ended, run = True, self._run
         images, lr = run.images, run.optimizer.lr
         print(epoch_line(self.title, lr, trained, tested, len(run.data.classes)), flush=True)
+        losses = [*(before["train"]["loss"] for before in run.history), trained.loss]
+        steps = run.first_step + len(images.train)
+        if note := stands_still(losses, steps, run.data.label_entropy, run.settings):
+            print(note, flush=True)
         run.first_step += len(images.train)
         record = {"epoch": self.number + 1, "step": run.first_step, "lr": lr, "train": trained.record()}
         record |= {"validation": tested.record(), "left_out": sum(map(len, images.left_out.values()))}
@@ -75,8 +79,11 @@ class RunEpoch(Epoch):
             self._bar.close()
 
     def explained(self, error: NonFiniteError) -> NonFiniteError:
-        """The error with its place, where evaluation, which knows of none, has raised it."""
-        if self.state.ended is None or self.ended:
-            return error
-        step, lr = self._run.first_step + len(self._run.images.train) - 1, self._run.optimizer.lr
-        return NonFiniteError(f"after step {step} (epoch {self.number + 1}, learning rate {lr:g}): {error}")
+        """The error with its place, where evaluation, which knows of none, has raised it, and with a rate to try."""
+        place, rate = "", ""
+        if self.state.ended is not None and not self.ended:
+            step, lr = self._run.first_step + len(self._run.images.train) - 1, self._run.optimizer.lr
+            place = f"after step {step} (epoch {self.number + 1}, learning rate {lr:g}): "
+        if self._run.lower_lr is not None and INPUT_NOT_FINITE not in str(error):
+            rate = f" Try --lr {self._run.lower_lr:g}."
+        return NonFiniteError(f"{place}{error}{rate}") if place or rate else error

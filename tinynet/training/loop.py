@@ -16,6 +16,8 @@ from tinynet.network import Sequential
 from tinynet.optimizers import SGD
 from tinynet.training.metrics import Running, ranks
 
+INPUT_NOT_FINITE = "The input holds values that are not finite."
+
 
 class NonFiniteError(RuntimeError):
     """The loss of a step, or a weight, is not a number or infinite."""
@@ -127,7 +129,7 @@ def train_epoch(
 def not_finite(net: Layer, x: Array) -> str:
     """Says where there are values that are not finite: in the input, in which parameters, in which layers' outputs."""
     if not np.isfinite(to_host(x)).all():
-        return "The input holds values that are not finite."
+        return INPUT_NOT_FINITE
     bad = [name for name, layer, key in net.parameters() if not np.isfinite(to_host(layer.params[key])).all()]
     if bad:
         return f"Not finite are values of {', '.join(bad)}: a smaller learning rate may help."

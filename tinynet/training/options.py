@@ -1,13 +1,16 @@
 """The command line of a job: what every job takes, and an option for each of its settings."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
-from tinynet.training.settings import RunSettings, add_options
+from tinynet.training.presets import Fitted, Presets
+from tinynet.training.settings import RunSettings, noted, option, type_of
 
 
 def parse_options(
-    description: str | None, presets: Mapping[str, RunSettings], arguments: Sequence[str] | None = None
+    description: str | None, presets: Presets, arguments: Sequence[str] | None = None
 ) -> argparse.Namespace:
     """What the user typed. Settings are in it only when they were typed: `Run.settle` gives the others their values.
 
@@ -49,3 +52,46 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--views", nargs="+", metavar="VIEWS", help=f"{views} (default: middle ten)")
     add("--class-table", metavar="FILE", help="write the errors of each class, in the last of the views, as CSV")
     add("--model", metavar="MODULE:FUNCTION", help="builds the network, where it is one of your own")
+
+
+def add_options(parser: argparse.ArgumentParser, presets: Presets) -> None:
+    """An option for each setting, which is in the result of parse_args only when it was typed.
+
+    presets: by when they are taken, such as "without --data"; the first, which is not Fitted, is what help calls the
+    default.
+    """
+    (_, first), *others = presets.items()
+    if isinstance(first, Fitted):
+        raise TypeError("add_options: expected a first preset that is not fitted to pictures")
+    group: Any = parser
+    for field in dataclasses.fields(first):
+        about, (kind, _, several) = noted(field), type_of(type(first), field.name)
+        if about["group"]:
+            group = parser.add_argument_group(about["group"])
+        default = getattr(first, field.name)
+        differing = [(when, _value(other, field.name)) for when, other in others]
+        told = "".join(f"; {_words(value)} {when}" for when, value in differing if value != default)
+        text = about["help"]
+        if about["like"]:
+            text += f" (default: {option(about['like'])})"
+        elif default is not None and kind is not bool:
+            text += f" (default: {_words(default)}{told})"
+        names = [about["short"]] * bool(about["short"]) + [option(field.name)]
+        more: dict[str, Any] = {"help": text.strip().replace("%", "%%"), "default": argparse.SUPPRESS}
+        if kind is bool:
+            more["action"] = argparse.BooleanOptionalAction
+        else:
+            more |= {"type": kind, "metavar": about["metavar"], "choices": about["choices"] or None}
+            more |= {"nargs": "+"} if several else {}
+        group.add_argument(*names, **more)
+
+
+def _value(preset: RunSettings | Fitted, name: str) -> object:
+    """A setting's value in a preset, or what its help says of one that is fitted to the pictures."""
+    if not isinstance(preset, Fitted):
+        return getattr(preset, name)
+    return "by the pictures" if name in preset.RULED else getattr(preset.settings, name)
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

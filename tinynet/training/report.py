@@ -4,6 +4,7 @@ import argparse
 import functools
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tinynet.data import Dataset, view_count
@@ -12,6 +13,7 @@ from tinynet.training.evaluation import Evaluation, evaluate_networks
 from tinynet.training.loop import EpochState
 from tinynet.training.metrics import write_class_table
 from tinynet.training.progress import Counter, Progress, duration
+from tinynet.training.settings import RunSettings
 from tinynet.training.trained import Trained, load_trained
 
 
@@ -22,6 +24,22 @@ def epoch_line(title: str, lr: float, trained: EpochState, tested: EpochState, c
         f"  validation: loss {tested.loss:.3f}, top-1 {tested.top1_error:.1f} %{top5}  lr {lr:g},"
         f" {trained.images_per_second:.0f} images/s, waiting for data {100 * trained.waiting_share:.0f} %,"
         f" {duration(trained.seconds + tested.seconds)}"
+    )
+
+
+def stands_still(losses: Sequence[float], steps: int, entropy: float, settings: RunSettings) -> str | None:
+    """What to say, once, when the last of these epochs' mean training losses shows nothing learnt: it is no more than
+    1 % below the entropy of the labels, which knowing each class's share alone would give. steps: so far.
+    """
+    *before, last = (loss >= 0.99 * entropy > 0 for loss in losses)
+    if not last or any(before):
+        return None
+    helps = f"--lr {settings.lr / 5:g}" if hasattr(settings, "lr") else "another learning rate"
+    if getattr(settings, "init", None) in ("paper", "caffe"):
+        helps = "another start, --init he-conv1, and for few pictures all of --preset small"
+    return (
+        f"The loss stands still: {losses[-1]:.3f} after {steps:,} steps, and knowing no more than each class's share "
+        f"gives {entropy:.3f}. If it stays there, what helps is {helps}: README.md, When the loss stands still"
     )
 
 

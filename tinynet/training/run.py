@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,26 +19,27 @@ from tinynet import models
 from tinynet.data import DataError, Dataset, Loader, Statistics, open_dataset
 from tinynet.data.dataset import dtype_of
 from tinynet.data.sets.synthetic import drawn_folder, make_dataset
-from tinynet.data.stores.arrays import ArraySplit
 from tinynet.files import shown
 from tinynet.network import Sequential
 from tinynet.optimizers import SGD
-from tinynet.training.batches import Batches, make_batches, measured, unit_scale
+from tinynet.training.batches import Batches, check_images, make_batches, measured, unit_scale
 from tinynet.training.checkpoint import Checkpoint, find_checkpoint
 from tinynet.training.epochs import RunEpoch
 from tinynet.training.folder import RunFolder
 from tinynet.training.interruption import StopSignals
 from tinynet.training.loop import EpochState, NonFiniteError
+from tinynet.training.presets import Fitted, chosen, lower_lr
 from tinynet.training.progress import Counter, Progress, duration
 from tinynet.training.report import errors_line
-from tinynet.training.settings import RunSettings, S, check_kept, settled, typed_settings
+from tinynet.training.settings import RunSettings, S, check_kept, early, settled, typed_settings
 
 AFTER = {"settings": "settle", "data": "open_data", "images": "batches"}  # what each of these is known from
 AFTER |= dict.fromkeys(("net", "optimizer", "stop", "folder", "path"), "begin")
 
 
 class Run:
-    """With Run.open(typed, job) as run: then, in this order, settle, open_data, build, begin, batches, epochs, finish.
+    """With Run.open(typed, job) as run: then, in this order, open_data, settle, build, begin, batches, epochs, finish.
+    Settings that do not depend on the data can be settled before it.
 
     Nothing is written before `begin`. data_path: what the user typed, or where the run that goes on found its images;
     None where they are drawn. history: a record per finished epoch.
@@ -71,6 +72,7 @@ class Run:
         self._known: tuple[Statistics, float] | None = None  # statistics and scale, of a run that goes on
         self._left_out: dict[str, dict[int, str]] = {}
         self._drawn = False
+        self.lower_lr: float | None = None  # to try where the loss overflows
         self._find()
 
     if not TYPE_CHECKING:
@@ -117,22 +119,35 @@ class Run:
         kept = self._checkpoint.settings.get(name) if self._checkpoint else None
         return getattr(self.typed, name, kept if type(kept) is type(otherwise) else otherwise)
 
-    def settle(self, preset: S) -> S:
+    def settle(self, preset: S | Mapping[str, S | Fitted[S]]) -> S:
         """The settings: what was typed, else what the checkpoint has kept, else the preset's. ValueError for one that
         may not change or cannot be, CheckpointError for a checkpoint of other settings.
+
+        preset: or several, by name, for a job with a setting called "preset": what was typed there, else the one that
+        is usual for the data, which then have to be open; a new run says which, and by what rules.
         """
-        kept, typed = None, typed_settings(self.typed, type(preset))
+        first = next(iter(preset.values())) if isinstance(preset, Mapping) else preset
+        kind = type(first.settings if isinstance(first, Fitted) else first)
+        typed, kept = typed_settings(self.typed, kind), None
         if self._checkpoint:
             kept = self._checkpoint.settings
-            check_kept(kept, type(preset), typed, shown(self._checkpoint.path))
-        self.settings = settings = settled(preset, typed, kept, self.typed.override)
+            check_kept(kept, kind, typed, shown(self._checkpoint.path))
+        if isinstance(preset, Mapping):
+            preset, lines = chosen(preset, self.data, self._drawn, typed, kept)
+            if kept is None:
+                print(*lines, sep="\n")
+        settings = settled(preset, typed, kept, self.typed.override)
+        self.lower_lr = lower_lr(settings, preset)
+        if "data" in vars(self):
+            check_images(self.data, settings)
+        self.settings = settings
         return settings
 
     def open_data(self) -> Dataset:
         """The data set at data_path, or the drawn one. DataError where there is none, or not the run's."""
-        if self._checkpoint and not self._checkpoint.settings["drawn"] and not self.data_path:
-            before = shown(self._checkpoint.path)
-            raise DataError(f"{before}: the run's images lay in memory; say with --data what to take")
+        checkpoint = self._checkpoint
+        if checkpoint and not checkpoint.settings["drawn"] and not self.data_path:
+            raise DataError(f"{shown(checkpoint.path)}: the run's images lay in memory; say with --data what to take")
         if self.data_path and not self.typed.data and not Path(self.data_path).exists():
             where = "the run's images were there; say with --data where they are"
             raise DataError(f"{shown(self.data_path)}: {where}")
@@ -141,7 +156,8 @@ class Run:
             self._drawn = True
             print(f"No --data given: using a SYNTHETIC data set, drawn by this program, in {shown(path)}", flush=True)
             make_dataset(path, progress=Counter("drawing"))
-        share, channels = self.settings.val_share, self.settings.channels
+        kept, source = (checkpoint.settings, shown(checkpoint.path)) if checkpoint else (None, "")
+        share, channels = (early(name, self.typed, kept, source) for name in ("val_share", "channels"))
         asked = hasattr(self.typed, "val_share")  # else it is the checkpoint's, and counts where there is nothing else
         return self.use_data(open_dataset(path, Counter("listing"), share, channels, asked=asked))
 
@@ -151,17 +167,10 @@ class Run:
         """
         for note in data.notes:
             print(f"warning: {note}", file=sys.stderr)
-        root, size = shown(data.root), getattr(data.train, "size", self.settings.resize)
         train, val = len(data.train), len(data.val)
-        print(f"{root}: {len(data.classes)} classes, {train:,} training and {val:,} validation images")
-        if size != self.settings.resize:
-            raise DataError(f"{root} was prepared at {size} x {size}: train with --resize {size}, or prepare it again")
-        if self.settings.channels not in (None, data.channels):
-            of = f"{data.channels} channel{'s' * (data.channels != 1)}"
-            raise DataError(f"{root}: has images of {of}, asked for {self.settings.channels}")
-        for split in (data.train, data.val):
-            if isinstance(split, ArraySplit):
-                split.check(self.settings.resize)
+        print(f"{shown(data.root)}: {len(data.classes)} classes, {train:,} training and {val:,} validation images")
+        if "settings" in vars(self):
+            check_images(data, self.settings)
         if self._checkpoint:
             self._checkpoint.check_data(data, self.typed.override)
         self.data = data
@@ -234,10 +243,7 @@ class Run:
         try:
             yield
         except NonFiniteError as error:
-            explained = self._epoch.explained(error) if self._epoch else error
-            if explained is error:
-                raise
-            raise explained from error
+            raise (self._epoch.explained(error) if self._epoch else error) from error.__cause__
         finally:
             if self._epoch:
                 self._epoch.close()

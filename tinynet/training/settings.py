@@ -1,7 +1,7 @@
 """Settings of a job: a dataclass whose fields bring their help texts and bounds along.
 
-From them come the options of the command line, what a checkpoint may hold, and the one rule that settles them: typed by
-the user, else kept in the checkpoint, else the preset's.
+From them come the options of the command line (options.py), what a checkpoint may hold, and the one rule that settles
+them: typed by the user, else kept in the checkpoint, else the preset's.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class RunSettings:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if expected := _out_of_bounds(field, value):
+            if expected := out_of_bounds(field, value):
                 raise ValueError(f"{option(field.name)} {value}: expected {expected}")
         if self.crop > self.resize:
             raise ValueError(f"--crop {self.crop}: expected no more than --resize, {self.resize}")
@@ -80,7 +80,7 @@ def settled(preset: S, typed: Mapping[str, Any], kept: Mapping[str, Any] | None 
     kept: a checkpoint's settings, where the run goes on. ValueError then for one that was typed and would change what
     the checkpoint was made with, unless that is free or `override` is set.
     """
-    fields = {field.name: _about(field) for field in dataclasses.fields(preset)}
+    fields = {field.name: noted(field) for field in dataclasses.fields(preset)}
     if taken := sorted(fields.keys() & BESIDE):
         raise TypeError(f"{type(preset).__name__}: a run keeps something else as {', '.join(taken)}: rename it")
     values = {name: (kept or {}).get(name, getattr(preset, name)) for name in fields}
@@ -99,6 +99,22 @@ def settled(preset: S, typed: Mapping[str, Any], kept: Mapping[str, Any] | None 
     return dataclasses.replace(preset, **values)
 
 
+def early(name: str, typed: argparse.Namespace, kept: Mapping[str, object] | None, source: str) -> Any:
+    """One of the settings that every run has, before all are settled: typed, else kept, else the default. ValueError or
+    CheckpointError where it cannot be.
+    """
+    field = next(field for field in dataclasses.fields(RunSettings) if field.name == name)
+    if hasattr(typed, name):
+        value = getattr(typed, name)
+        if expected := out_of_bounds(field, value):
+            raise ValueError(f"{option(name)} {value}: expected {expected}")
+        return value
+    if kept is None or name not in kept:
+        return field.default
+    check_kept({name: kept[name]}, RunSettings, (), source)
+    return kept[name]
+
+
 def check_kept(kept: Mapping[str, object], kind: type[RunSettings], typed: Collection[str], source: str) -> None:
     """CheckpointError unless what a checkpoint has kept are settings of this kind, each of its type and, but for those
     that were typed, within its bounds; and what a run keeps beside them. `source`: what errors call it.
@@ -108,53 +124,21 @@ def check_kept(kept: Mapping[str, object], kind: type[RunSettings], typed: Colle
         names = shown(", ".join(unknown[:5]))[:200] + ", ..." * (len(unknown) > 5)
         raise CheckpointError(f"{source}: has settings that this job does not know: {names}")
     for name in fields.keys() & kept.keys():
-        if not _has_type(fields[name], kept[name], kind):
+        if not has_type(fields[name], kept[name], kind):
             raise CheckpointError(f"{source}: its settings: {name} cannot be {brief(kept[name])}")
-        if name not in typed and (expected := _out_of_bounds(fields[name], kept[name])):
+        if name not in typed and (expected := out_of_bounds(fields[name], kept[name])):
             raise CheckpointError(f"{source}: its settings: {name} cannot be {brief(kept[name])}, expected {expected}")
-
-
-# ---- the command line ----
-
-
-def add_options(parser: argparse.ArgumentParser, presets: Mapping[str, RunSettings]) -> None:
-    """An option for each setting, which is in the result of parse_args only when it was typed.
-
-    presets: by when they are taken, such as "without --data"; the first is what help calls the default.
-    """
-    (_, first), *others = presets.items()
-    group: Any = parser
-    for field in dataclasses.fields(first):
-        about, (kind, _, several) = _about(field), _type_of(type(first), field.name)
-        if about["group"]:
-            group = parser.add_argument_group(about["group"])
-        default = getattr(first, field.name)
-        differing = [(when, getattr(other, field.name)) for when, other in others]
-        told = "".join(f"; {_words(value)} {when}" for when, value in differing if value != default)
-        text = about["help"]
-        if about["like"]:
-            text += f" (default: {option(about['like'])})"
-        elif default is not None and kind is not bool:
-            text += f" (default: {_words(default)}{told})"
-        names = [about["short"]] * bool(about["short"]) + [option(field.name)]
-        more: dict[str, Any] = {"help": text.strip().replace("%", "%%"), "default": argparse.SUPPRESS}
-        if kind is bool:
-            more["action"] = argparse.BooleanOptionalAction
-        else:
-            more |= {"type": kind, "metavar": about["metavar"], "choices": about["choices"] or None}
-            more |= {"nargs": "+"} if several else {}
-        group.add_argument(*names, **more)
 
 
 # ---- a field ----
 
 
-def _about(field: dataclasses.Field) -> Mapping[str, Any]:
+def noted(field: dataclasses.Field) -> Mapping[str, Any]:
     """What `setting` has noted of it; of a plain field, that there is nothing."""
     return field.metadata or setting().metadata
 
 
-def _type_of(kind: type[RunSettings], name: str) -> tuple[type, bool, bool]:
+def type_of(kind: type[RunSettings], name: str) -> tuple[type, bool, bool]:
     """(int, float, str or bool; whether it may be None; whether it is a tuple of these). TypeError for others."""
     hint = typing.get_type_hints(kind)[name]
     parts = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
@@ -168,17 +152,13 @@ def _type_of(kind: type[RunSettings], name: str) -> tuple[type, bool, bool]:
     return one[0], len(parts) > 1, several
 
 
-def _words(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _has_type(field: dataclasses.Field, value: object, kind: type[RunSettings]) -> bool:
-    expected, optional, several = _type_of(kind, field.name)
+def has_type(field: dataclasses.Field, value: object, kind: type[RunSettings]) -> bool:
+    expected, optional, several = type_of(kind, field.name)
     if value is None:
         return optional
     if several:
         return isinstance(value, list | tuple) and all(_is(expected, one) for one in value)
-    choices = _about(field)["choices"]
+    choices = noted(field)["choices"]
     return _is(expected, value) and (not choices or value in choices)
 
 
@@ -186,11 +166,11 @@ def _is(expected: type, value: object) -> bool:
     return is_number(value) if expected is float else type(value) is expected
 
 
-def _out_of_bounds(field: dataclasses.Field, value: Any) -> str | None:
+def out_of_bounds(field: dataclasses.Field, value: Any) -> str | None:
     """What was expected, where a value is out of its bounds."""
-    about = _about(field)
+    about = noted(field)
     if value is None or isinstance(value, list | tuple):
-        return next((found for one in value or () if (found := _out_of_bounds(field, one))), None)
+        return next((found for one in value or () if (found := out_of_bounds(field, one))), None)
     if about["choices"] and value not in about["choices"]:
         return f"one of {', '.join(map(str, about['choices']))}"
     if about["least"] is not None and not value >= about["least"]:  # so that NaN is none

@@ -1,5 +1,6 @@
-"""Measuring a training set: its statistics from all its images, or from some, on threads."""
+"""Measuring a training set: its statistics from all its images, or from some, on threads; how large its images are."""
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -45,6 +46,19 @@ def measure(
         if progress:
             progress(done, len(chosen))
     return sums.statistics()
+
+
+def typical_side(split: Split, count: int = 100) -> int | None:
+    """The median of the shorter sides, in pixels, of `count` images that are spread over the split, before they are
+    cut; those that cannot be read are left out. None where the split does not know.
+    """
+    side_of, sides = getattr(split, "shorter_side", None), []
+    if side_of is None:
+        return None
+    for index in np.unique(np.linspace(0, len(split) - 1, count, dtype=np.int64)).tolist():
+        with contextlib.suppress(DataError):
+            sides.append(side_of(index))
+    return round(float(np.median(sides))) if sides else None
 
 
 def _measure_chunk(split: Split, indices: np.ndarray, size: int) -> tuple[Sums, dict[int, str]]:

@@ -56,6 +56,18 @@ def decode_content(data: bytes, size: int, name: str, channels: int = 3) -> np.n
     raise DataError(f"{name}: {width} x {height} pixels exceed the limit of {exceeded}")
 
 
+def shorter_side(data: bytes, name: str) -> int:
+    """How many pixels the shorter side of an image has, by its header alone; DataError where that cannot be read."""
+    plugin = formats.plugin(data)
+    try:
+        if plugin is None:
+            raise ValueError("expected a JPEG or PNG image")
+        with plugin(io.BytesIO(formats.without_metadata(data))) as image:
+            return min(image.size)
+    except Exception as error:  # as above
+        raise DataError(f"{name}: cannot be decoded: {str(error) or type(error).__name__}") from error
+
+
 def read_file(path: str | os.PathLike) -> bytes:
     """A file's bytes; DataError when it cannot be read, or is larger than any image that decode takes."""
     try:

@@ -67,6 +67,10 @@ class ArraySplit:
             f"or 3 channels is resized, not {self.pixels.dtype} of {channels}: {what}"
         )
 
+    def shorter_side(self, index: int) -> int:
+        """Of the image, in pixels, as Split has it."""
+        return min(self.pixels.shape[1:3])
+
     def load(self, index: int, size: int) -> np.ndarray:
         """The image (size, size, channels), uint8 or float32, in memory of its own. One of another size is cut and
         resized as pictures are, where it can be one: uint8 with 1 or 3 channels; ValueError for any other, see check.

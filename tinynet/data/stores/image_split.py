@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from tinynet.data.errors import DataError
-from tinynet.data.images.decoding import decode_content
+from tinynet.data.images.decoding import decode_content, shorter_side
 from tinynet.data.names import encoded
 
 
@@ -64,8 +64,14 @@ class ImageSplit:
         """The image as uint8 (size, size, channels), decoded and cut as in the paper; DataError names one that cannot
         be read.
         """
+        return decode_content(self._read(index), size, self.name(index), self.channels)
+
+    def shorter_side(self, index: int) -> int:
+        """Of the image as it lies there, in pixels; DataError names one that cannot be read."""
+        return shorter_side(self._read(index), self.name(index))
+
+    def _read(self, index: int) -> bytes:
         try:
-            content = self.store.read(int(self._positions[index]))
+            return self.store.read(int(self._positions[index]))
         except OSError as error:
             raise DataError(f"{self.name(index)}: cannot be read: {error}") from error
-        return decode_content(content, size, self.name(index), self.channels)
