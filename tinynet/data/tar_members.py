@@ -52,13 +52,13 @@ def _walked(window: "_Window") -> Iterator[tarfile.TarInfo]:
             archive.pax_headers.clear()  # of all later members: none that matters here
             if member.issparse() or len(member.name) > LONGEST_NAME or member.size < 0 or member.offset < behind:
                 raise tarfile.ReadError(f"{member.name[:80]} is sparse, or its size, place or name cannot be")
-            behind = member.offset_data + member.size
-            if behind > window.end:
+            behind = member.offset_data + -(-member.size // BLOCK) * BLOCK
+            if member.offset_data + member.size > window.end:
                 raise tarfile.ReadError(f"{member.name} goes on beyond the end")
             yield member
-        rest = window.rest(archive.offset)
+        rest = window.rest(behind)  # and not archive.offset: a header that it refused may have moved that
     if len(rest) < BLOCK or any(rest) or len(rest) > MOST_PADDING:  # a hole in a download is all zeros, too
-        place = archive.offset - window.start
+        place = behind - window.start
         raise tarfile.ReadError(f"at byte {place} neither a further file nor the archive's end")
 
 
