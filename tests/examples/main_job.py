@@ -12,6 +12,7 @@ SCRIPT = EXAMPLES / "alexnet_imagenet.py"
 EMULATED = ["-c", "import emu, runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"]
 EMULATED = EMULATED if "emu" in sys.modules else []
 SMALL = ["--width", "0.06", "--resize", "72", "--crop", "67", "--init", "he", "--batch-size", "16", "--workers", "1"]
+SMALL += ["--preset", "paper"]  # for the rest, whatever the pictures are
 
 
 def command(*options) -> list[str]:

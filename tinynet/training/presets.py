@@ -57,7 +57,7 @@ class Fitted(Generic[S]):
         """The settings that `fit` gave, with those changed that follow from what the user has typed in place of others:
         resize from the crop and the other way round, the rate's steps from the epochs.
         """
-        follow: dict[str, Any] = {}
+        follow = {name: typed[name] for name in ("crop", "resize") if name in typed}
         if "crop" in typed and "resize" not in typed:
             follow["resize"] = max(typed["crop"], _larger(typed["crop"]))
         if "resize" in typed and "crop" not in typed:

@@ -165,7 +165,8 @@ class Run:
         """The same for a data set that is open; what a user should know of it is said. DataError or ValueError for one
         that the settings or a checkpoint do not go with.
         """
-        for note in data.notes:
+        only = f"{shown(data.root)}: only one class, {shown(data.classes[0])}, so there is nothing to tell apart"
+        for note in (*data.notes, *[only] * (len(data.classes) == 1)):
             print(f"warning: {note}", file=sys.stderr)
         train, val = len(data.train), len(data.val)
         print(f"{shown(data.root)}: {len(data.classes)} classes, {train:,} training and {val:,} validation images")

@@ -37,7 +37,7 @@ from tinynet.data.stores.idx import idx_dataset, idx_folder
 from tinynet.data.stores.image_split import ImageSplit
 from tinynet.data.stores.lists import has_lists, list_splits, lists_name_files
 from tinynet.data.stores.parquet import parquet_split
-from tinynet.data.stores.shares import VAL_SHARE, shared_splits, splits_among_classes, unsplit_folder
+from tinynet.data.stores.shares import VAL_SHARE, lone_class, shared_splits, splits_among_classes, unsplit_folder
 from tinynet.files import shown
 
 TRAINING_NAMES = ("train",)
@@ -279,6 +279,8 @@ def _not_found(root: Path, no_train: bool, no_val: bool) -> list[str]:
     lines.append(f"found {listing(root)}")
     if no_train and (splits := splits_among_classes(root)):
         lines.append(f"A folder called {splits[0]} is taken for a split, so its neighbours are not taken for classes")
+    if no_train and no_val and (name := lone_class(root)):
+        lines.append(f"Only one folder in it holds images, {name}: two classes or more are needed, a folder for each")
     if no_val and class_folders(root, TRAINING_NAMES):
         lines.append(
             f"open_dataset of the training folder alone, with val_share={VAL_SHARE}, cuts a validation set from it"

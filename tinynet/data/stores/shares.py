@@ -29,7 +29,13 @@ def unsplit_folder(root: Path, asked: bool) -> bool:
     names = {entry.name.lower() for entry in folders} | (set() if asked else {root.absolute().name.lower()})
     if not names.isdisjoint(SPLIT_NAMES):
         return False
-    return _two_hold_images(folders)
+    return len(_with_images(folders)) == 2
+
+
+def lone_class(root: Path) -> str | None:
+    """The name of the one folder in `root` that holds images, where no other does."""
+    with_images = _with_images([entry for entry in entries(root) if is_folder(entry)])
+    return with_images[0].name if len(with_images) == 1 else None
 
 
 def splits_among_classes(root: Path) -> list[str]:
@@ -37,12 +43,12 @@ def splits_among_classes(root: Path) -> list[str]:
     folders = [entry for entry in entries(root) if is_folder(entry)]
     splits = [entry.name for entry in folders if entry.name.lower() in SPLIT_NAMES]
     others = [entry for entry in folders if entry.name not in splits]
-    return splits if splits and _two_hold_images(others) else []
+    return splits if splits and len(_with_images(others)) == 2 else []
 
 
-def _two_hold_images(folders: list[os.DirEntry]) -> bool:
-    with_images = (entry for entry in folders if any(map(is_image, entries(Path(entry.path)))))
-    return len(list(islice(with_images, 2))) == 2
+def _with_images(folders: list[os.DirEntry]) -> list[os.DirEntry]:
+    """The first two that hold images, if there are so many."""
+    return list(islice((entry for entry in folders if any(map(is_image, entries(Path(entry.path))))), 2))
 
 
 def shared_splits(
