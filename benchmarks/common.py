@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -73,6 +72,10 @@ def take_turns(names: list[str], args: argparse.Namespace, **changes) -> dict[st
 
 def peak_bytes() -> int:
     """The most memory that this process has held so far."""
+    try:
+        import resource
+    except ImportError:  # on Windows, where it is not said
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

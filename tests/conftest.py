@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tinynet.operations import blas, shifted
+
 _tables = pytest.StashKey[dict[str, list[str]]]()
 
 
@@ -11,6 +13,23 @@ _tables = pytest.StashKey[dict[str, list[str]]]()
 def tables(pytestconfig) -> Iterator[dict[str, list[str]]]:
     """Title -> lines."""
     yield pytestconfig.stash.setdefault(_tables, {})
+
+
+def pytest_addoption(parser) -> None:
+    what = "as where NumPy runs on another BLAS than OpenBLAS (Accelerate, MKL): no product is added to its output"
+    parser.addoption("--no-openblas", action="store_true", help=what)
+
+
+def pytest_configure(config) -> None:
+    if config.getoption("--no-openblas"):
+        blas.can_accumulate = shifted.can_accumulate = False
+
+
+@pytest.fixture(params=["OpenBLAS", "another BLAS"])
+def any_blas(request, monkeypatch) -> None:
+    """Both ways of the operations that depend on it."""
+    if request.param == "another BLAS":
+        monkeypatch.setattr(shifted, "can_accumulate", False)
 
 
 def pytest_terminal_summary(terminalreporter, config) -> None:

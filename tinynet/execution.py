@@ -13,7 +13,7 @@ from typing import TypeVar
 from numpy.typing import DTypeLike
 
 from tinynet.backend import Array, on_gpu, xp
-from tinynet.threads import Workers, hold_blas
+from tinynet.threads import Workers, hold_blas, usable_cores
 
 # Measured on two AVX-512 cores with 2 MiB of second-level cache each: element-wise work wants its handful of arrays in
 # that cache, yet calls of 50 microseconds or more, since threads wait for each other at the interpreter's lock between
@@ -38,7 +38,7 @@ def _num_threads() -> int:
     outermost = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "4,2": one number for each nested level
     if outermost.isdecimal() and int(outermost) >= 1:
         return int(outermost)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 num_threads = 1 if on_gpu else _num_threads()  # the GPU's work is queued by one thread

@@ -46,6 +46,8 @@ def _escaped(character: str) -> str:
 def shell_word(path: str | Path) -> str:
     """A path as one word of a POSIX shell's command line, to be copied from a message."""
     text = str(path)
+    if os.name == "nt" and shown(text) == text:
+        return f'"{text}"' if re.search(r"[\s&^%()]", text) else text
     if shown(text) == text:
         return shlex.quote(text)
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
@@ -226,10 +228,19 @@ def _digest(file: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, has reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Waits until a file, or a folder's list of names, has reached the disk; Windows has no such thing for folders."""
+    folder = path.is_dir()
+    try:
+        descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)  # Windows writes back what may be written to
+    except PermissionError:
+        if folder:
+            return
+        raise
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not folder or error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOTSUP):  # some file systems refuse
+            raise
     finally:
         os.close(descriptor)
 

@@ -20,6 +20,11 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
+def usable_cores() -> int:
+    """The cores that this process may use; where the system does not say, on Windows and macOS, those there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Worker:
     """A thread that does what it is given, in order, for as long as somebody holds this object.
 

@@ -10,6 +10,9 @@ from tinynet.backend import to_device, to_host
 from tinynet.gradient_check import check_layer
 from tinynet.layers import Conv2d
 
+# both where products are added to their output and where NumPy has no OpenBLAS
+pytestmark = pytest.mark.usefixtures("any_blas")
+
 CASES = {  # input, and the arguments of Conv2d
     "one pixel": ((1, 1, 1, 1), (1, 1, 1)),
     "height is not width": ((2, 2, 5, 7), (2, 3, (3, 2))),

@@ -4,14 +4,15 @@ interrupted command is given again, and goes on.
 """
 
 import argparse
-import os
 import signal
 import sys
 import time
 
+from tinynet.threads import usable_cores
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add, cores = parser.add_argument, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    add, cores = parser.add_argument, usable_cores()
     add("--data", required=True, metavar="PATH", help="the data set, in any layout that training reads")
     add("--out", required=True, metavar="CACHE", help="the folder to write, a new one or one begun before")
     add("--size", type=int, default=256, help="pixels to a side, training's --resize (default: 256)")

@@ -5,6 +5,7 @@ What is in them is known to the files that call this one. Where caches of the us
 
 import os
 import stat
+import threading
 from io import BufferedIOBase, FileIO, RawIOBase
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tinynet.data.errors import DataError
 LONGEST_LIST = 1 << 28  # bytes of a text that tells labels or names; ImageNet's own have 2 million
 PIECE = 1 << 20  # bytes that are read at a time into an array
 
+_seeking = threading.Lock()
+
 
 def open_file(path: str | os.PathLike) -> FileIO:
     """A file to be read, unbuffered. DataError for what is none, such as a pipe, which would wait for ever; OSError."""
@@ -22,6 +25,15 @@ def open_file(path: str | os.PathLike) -> FileIO:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open has its own word for folders
         raise DataError(f"{os.fspath(path)}: expected a file, found a pipe, a socket or a device")
     return open(path, "rb", buffering=0)
+
+
+def read_at(file: FileIO, length: int, offset: int) -> bytes:
+    """So many bytes from this place, or fewer at the file's end; any number of threads may read at once. OSError."""
+    if hasattr(os, "pread"):
+        return os.pread(file.fileno(), length, offset)
+    with _seeking:  # Windows has no call for both
+        file.seek(offset)
+        return file.read(length)
 
 
 def read_file(path: str | os.PathLike, most: int = LONGEST_LIST) -> bytes:

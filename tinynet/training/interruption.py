@@ -42,7 +42,8 @@ class StopSignals:
             os.write(2, text.encode())  # not print: the signal may have come in the middle of one
 
     def __enter__(self) -> "StopSignals":
-        signals = [one for one in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if one]
+        names = "SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"  # SIGBREAK: Ctrl-Break and a closed window, on Windows
+        signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
         ignored = [one for one in signals if signal.getsignal(one) is signal.SIG_IGN and one != signal.SIGINT]
         self._before = {one: signal.signal(one, self._handle) for one in signals if one not in ignored}  # nohup's stays
         return self

@@ -68,15 +68,18 @@ def finished(
 @contextmanager
 def _for_workers() -> Iterator[None]:
     """What processes that begin in here inherit: that Ctrl-C, which a terminal sends to all of them, is blocked, since
-    the first alone is to answer it; and the backend without a GPU, which would reserve memory for each of them.
+    the first alone is to answer it; and the backend without a GPU, which would reserve memory for each of them. Where
+    signals cannot be blocked, on Windows, each ignores it from its own beginning.
     """
-    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    can_block = hasattr(signal, "pthread_sigmask")
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_block else set()
     backend = os.environ.get("TINYNET_BACKEND")
     os.environ["TINYNET_BACKEND"] = "numpy"
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         os.environ.pop("TINYNET_BACKEND")
         if backend is not None:
             os.environ["TINYNET_BACKEND"] = backend
@@ -88,6 +91,7 @@ _worker: "_Worker"  # of this process, if it is one
 def _begin(*arguments) -> None:
     """Makes this process a worker, until its parent ends, in whatever way."""
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threadpoolctl.threadpool_limits(1)  # there is a process for each core
     _worker = _Worker(*arguments)

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -268,5 +268,7 @@ def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
 def _remove_leftovers(out: Path) -> None:
     """Of a whole cache, what only its writing needed; the lock too, since the manifest keeps all from writing now."""
     begun = (*out.glob(".*.partial"), *out.glob(".tmp*"))  # by write_arrays and by safetensors, killed meanwhile
-    for path in (out / JOURNAL, out / SUMS, out / OWNER, out / LOCK, *begun):
+    for path in (out / JOURNAL, out / SUMS, out / OWNER, *begun):
         path.unlink(missing_ok=True)
+    with suppress(PermissionError):  # Windows deletes nothing that is open, as it is until it is released
+        (out / LOCK).unlink(missing_ok=True)

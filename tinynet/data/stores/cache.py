@@ -9,15 +9,15 @@ import os
 import zipfile
 import zlib
 from dataclasses import asdict, dataclass, fields
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from tinynet.data.dataset import Dataset
 from tinynet.data.errors import DataError
 from tinynet.data.names import PackedNames, decoded, encoded
-from tinynet.data.reading import open_file, read_file
+from tinynet.data.reading import open_file, read_at, read_file
 from tinynet.data.statistics import Statistics
 from tinynet.data.stores.archives import in_shard, shared_key
 from tinynet.files import parse_json, shown
@@ -174,7 +174,7 @@ class CacheSplit:
             raise DataError(f"{self._index}: expected labels from 0 to {len(self.classes) - 1}, found others")
         self._paths = [root / name for name, _ in manifest.files(split)]
         self._offsets = [pixel_offset(root / name, count, self.size) for name, count in manifest.files(split)]
-        self._files: dict[int, BinaryIO] = {}  # opened when they are needed
+        self._files: dict[int, FileIO] = {}  # opened when they are needed
         self._names: np.ndarray | PackedNames | None = None
 
     def __getstate__(self) -> dict:
@@ -218,7 +218,7 @@ class CacheSplit:
         number, row = divmod(index, self._images_per_file)
         length = size * size * 3
         try:
-            pixels = os.pread(self._file(number).fileno(), length, self._offsets[number] + row * length)
+            pixels = read_at(self._file(number), length, self._offsets[number] + row * length)
         except OSError as error:
             raise DataError(f"{self.name(index)}: cannot be read from {self._paths[number]}: {error}") from error
         if len(pixels) != length or zlib.crc32(pixels) != self._checksums[index]:
@@ -228,7 +228,7 @@ class CacheSplit:
             )
         return np.frombuffer(pixels, np.uint8).reshape(size, size, 3)
 
-    def _file(self, number: int) -> BinaryIO:
+    def _file(self, number: int) -> FileIO:
         if number not in self._files:  # of two threads that open it at once, both use the one that came first
             self._files.setdefault(number, open_file(self._paths[number]))
         return self._files[number]
