@@ -186,6 +186,7 @@ def test_loader_tables():
     assert lines[2] == "| folders | 1 | 50 | 100 | 50 |"
     memory = [{"seconds": [2.0, 2.0, 3.0], "waiting": 0.0}]
     folders = [{"seconds": [2.2, 2.4], "waiting": share} for share in (0.01, 0.2, 0.03)]
+    assert loader.loading_table({("cache", 2): [{"wall": 0.01, "processor": 0.0}]}).endswith("| too short to say |")
     lines = loader.training_table({"memory": memory, "folders": folders}, batch_size=46).splitlines()
     assert lines[2:] == [
         "| memory | 2000 | 2000 | 23.0 | 0.0 % | 0.0 % |",

@@ -123,7 +123,7 @@ def test_a_text_is_written_as_a_whole(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+    with pytest.raises(OSError, match=r"No space left on device: .*nnnn"):
         write_text(path, "two")
     assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import struct
 
 import numpy as np
@@ -137,8 +138,8 @@ TYPES = {"BF16": 4, "F8_E4M3": 2, "F8_E5M2": 2, "F8_E8M0": 2, "F4": 1, "C64": 16
 def test_hostile_files_are_one_error(tmp_path, content):
     path = tmp_path / "w"
     path.write_bytes(content)
-    fails(make_net(), path, f"^{path}: not ")
-    with pytest.raises(CheckpointError, match=f"^{path}: not a readable safetensors file"):
+    fails(make_net(), path, f"^{re.escape(str(path))}: not ")
+    with pytest.raises(CheckpointError, match=f"^{re.escape(str(path))}: not a readable safetensors file"):
         read_arrays(path)
 
 

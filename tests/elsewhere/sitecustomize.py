@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import sys
+import tempfile
 
 import numpy  # noqa: F401  (Linux's own asks for os.uname)
 
@@ -65,3 +66,4 @@ os.open, os.fsync = _open_no_folder, _fsync_what_is_written
 if os.path.isdir("/proc/self/fd"):
     for name in ("rename", "replace", "unlink", "remove", "rmdir"):
         setattr(os, name, _refusing(getattr(os, name)))
+tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # as it is there: POSIX's own unlinks the file while it is open

@@ -53,6 +53,8 @@ def test_nothing_that_only_posix_has_is_needed(data, tmp_path):
     assert weights(tmp_path / "cached") == weights(tmp_path / "whole")
     tested = python(tmp_path, SCRIPT, "--test-only", "--weights", "cached")
     assert b"Validation, ten views: top-1 error" in tested.stdout
+    drawn = python(tmp_path, "-m", "tinynet", "plot", "whole", "--images", 2, "--out", "pictures")
+    assert b"conv1_filters.png" in drawn.stdout and len(list((tmp_path / "pictures").glob("*.png"))) == 4
     cores = f"processes that decode (default: the cores, {os.cpu_count()})"
     shown = python(tmp_path, "-m", "tinynet", "prepare", "--help").stdout.decode("cp1252")
     assert cores in " ".join(shown.split())

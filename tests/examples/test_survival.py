@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 import safetensors.numpy
 from examples.main_job import EMULATED, SCRIPT, SMALL, command, run
+from systems import posix
 
 from tinynet.training import read_log
 
-pytestmark = pytest.mark.skipif(bool(EMULATED), reason="a run starts too slowly on emulated GPUs to be killed 20 times")
+slow = pytest.mark.skipif(bool(EMULATED), reason="a run starts too slowly on emulated GPUs to be killed 20 times")
+pytestmark = [posix, slow]
 
 LONG = [*SMALL, "--epochs", 36]
 OFTEN = ["--checkpoint-steps", 1, "--keep", 2]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from systems import posix
 
 from tinynet.training import Stopped, StopSignals
 
@@ -57,6 +58,7 @@ class Echo:
             stream.close()
 
 
+@posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_the_process_at_once(number):
     with Echo() as echo:
@@ -68,6 +70,7 @@ def test_a_second_signal_ends_the_process_at_once(number):
         assert echo.process.wait() == -number
 
 
+@posix
 def test_a_closed_terminal_may_hang_up_twice():
     """The shell sends SIGHUP, and so does the system when the shell ends."""
     with Echo() as echo:
@@ -80,6 +83,7 @@ def test_a_closed_terminal_may_hang_up_twice():
         assert stderr == "" and echo.process.returncode == 0
 
 
+@posix
 def test_nohup_stays():
     with Echo(ECHO.replace("SIG_DFL", "SIG_IGN")) as echo:
         echo.process.send_signal(signal.SIGHUP)
@@ -102,6 +106,7 @@ def test_output_that_nobody_reads_ends_nothing(tmp_path):
     assert file.read_text() == "still there"
 
 
+@posix
 def test_a_signal_that_also_ends_the_reader_of_the_output(tmp_path):
     """Ctrl-C under `2>&1 | tee log` goes to both: the wish is granted, although nobody hears that it was heard."""
     code = ECHO + f"\nopen({str(tmp_path / 'file')!r}, 'w').write('saved')"

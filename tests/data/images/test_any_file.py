@@ -5,6 +5,7 @@ The files are in tests/image_files.py.
 
 import io
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -110,7 +111,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 def test_what_is_no_file(tmp_path):
     with pytest.raises(DataError, match=r"no_such_file\.jpg: cannot be read: No such file"):
         decode(tmp_path / "no_such_file.jpg", SIZE)
-    with pytest.raises(DataError, match=f"^{tmp_path}: cannot be read: Is a directory"):
+    with pytest.raises(DataError, match=f"^{re.escape(str(tmp_path))}: cannot be read: "):
         decode(str(tmp_path), SIZE)
     path = tmp_path / "secret.jpg"
     path.write_bytes(SMOOTH_JPEG)
