@@ -10,6 +10,9 @@ import sys
 import tempfile
 
 import numpy  # noqa: F401  (Linux's own asks for os.uname)
+import threadpoolctl
+
+threadpoolctl.threadpool_info()  # looks for Linux's C library once, by os.uname
 
 for module in ("fcntl", "resource", "pwd", "grp", "termios"):
     sys.modules[module] = None  # so that importing it is an ImportError
