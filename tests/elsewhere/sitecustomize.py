@@ -5,6 +5,7 @@ removed here cannot be called by any process that is begun with it, those of `pr
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -70,3 +71,4 @@ if os.path.isdir("/proc/self/fd"):
     for name in ("rename", "replace", "unlink", "remove", "rmdir"):
         setattr(os, name, _refusing(getattr(os, name)))
 tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # as it is there: POSIX's own unlinks the file while it is open
+shutil._use_fd_functions = False  # deletes folders by their names, as there
