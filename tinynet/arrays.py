@@ -12,16 +12,13 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
+from tinynet.errors import CheckpointError
 from tinynet.files import brief_text, check_regular, shown, written_whole
 
 Shapes = dict[str, tuple[int, ...]]
 
 # the types of safetensors that are read: NumPy's own, not bfloat16 nor floats of 8 bits, and no complex numbers
 TYPES = ("F16", "F32", "F64", "BOOL", *(f"{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 64)))
-
-
-class CheckpointError(RuntimeError):
-    """A file of weights is missing, damaged, or belongs to another network."""
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:

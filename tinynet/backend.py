@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from tinynet.errors import BackendError
+
 BACKENDS = ("numpy", "cupy")
 
 Array = Any  # NumPy's or CuPy's, of which the latter has no types
-
-
-class BackendError(RuntimeError):
-    """The backend that TINYNET_BACKEND names is unknown, not installed or does not work."""
 
 
 def _import_cupy() -> ModuleType:

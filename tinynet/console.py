@@ -3,12 +3,9 @@
 import sys
 from collections.abc import Callable
 
-from tinynet.arrays import CheckpointError
-from tinynet.backend import BackendError
-from tinynet.data.errors import DataError
+from tinynet.errors import BackendError, CheckpointError, DataError, NonFiniteError
 from tinynet.files import shown
-from tinynet.training.interruption import Stopped, lasting_output
-from tinynet.training.loop import NonFiniteError
+from tinynet.interruption import Stopped, lasting_output
 
 # What users can do something about; anything else is a fault of the program, and shows where.
 ERRORS = BackendError, CheckpointError, DataError, NonFiniteError, ImportError, OSError, ValueError

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from queue import SimpleQueue
 from typing import ClassVar, ParamSpec, TypeVar
 
+import numpy  # noqa: F401  (so that its BLAS is there when it is looked for, below)
 import threadpoolctl
 
 Parameters = ParamSpec("Parameters")

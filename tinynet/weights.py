@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tinynet.arrays import CheckpointError, read_arrays, read_shapes, write_arrays
+from tinynet.arrays import read_arrays, read_shapes, write_arrays
 from tinynet.backend import Array, to_device, to_host
+from tinynet.errors import CheckpointError
 from tinynet.files import brief_text, shown
 from tinynet.layers.layer import Layer
 

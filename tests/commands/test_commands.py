@@ -22,6 +22,25 @@ def test_without_a_command_it_shows_what_there_is(tmp_path):
         assert f"\n    {name} " in shown.stdout
 
 
+@pytest.mark.parametrize("arguments", [[], *([name, "--help"] for name in commands.COMMANDS)])
+def test_help_starts_nothing(tmp_path, arguments):
+    heavy = "matplotlib", "pyarrow", "onnx", "scipy", "cupy", "tinynet.backend", "tinynet.layers"
+    code = "import sys\nfrom tinynet import commands, console\ntry:\n    console.run(commands.main)\nfinally:\n"
+    code += f"    assert not sys.modules.keys() & {set(heavy)}, sys.modules.keys() & {set(heavy)}\n"
+    command = [sys.executable, "-c", code, *arguments]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0 and result.stderr == "", result.stderr
+
+
+def test_a_wrong_backend_is_one_sentence(tmp_path):
+    command = [sys.executable, "-m", "tinynet", "plot", "nowhere"]
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"TINYNET_BACKEND": "cuda"}
+    )
+    assert result.returncode == 1 and "error: TINYNET_BACKEND=cuda is unknown: choose one of" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize("name", commands.COMMANDS)
 def test_each_command_has_help(name, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -1,10 +1,11 @@
 """The commands beside the examples, python -m tinynet COMMAND: a file for each, with `add_arguments` and `run`.
 
-What a command needs beyond its options is imported when it runs.
+Only the file of the command that is wanted is imported, and what it needs beyond its options when it runs.
 """
 
 import argparse
 import importlib
+import sys
 
 ABOUT = "What is done before and after training; examples/ has the training itself."
 COMMANDS = {  # a file of this folder, and what it is for
@@ -15,13 +16,16 @@ COMMANDS = {  # a file of this folder, and what it is for
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command that the arguments name; without any, shows what there is."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m tinynet", description=ABOUT)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, what in COMMANDS.items():
-        command = importlib.import_module(f"{__name__}.{name}")
-        subparser = subparsers.add_parser(name, help=what, description=command.__doc__)
-        command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
+        subparser = subparsers.add_parser(name, help=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name in arguments[:1]:
+            command = importlib.import_module(f"{__name__}.{name}")
+            subparser.description = command.__doc__
+            command.add_arguments(subparser)
+            subparser.set_defaults(run=command.run)
     args = parser.parse_args(arguments)
     if hasattr(args, "run"):
         args.run(args)

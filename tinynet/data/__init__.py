@@ -8,7 +8,6 @@ from tinynet.data.batches.loader import Batch, Loader
 from tinynet.data.batches.measuring import measure
 from tinynet.data.batches.prepare import Prepare
 from tinynet.data.dataset import Dataset, Split
-from tinynet.data.errors import DataError
 from tinynet.data.images.colours import colour_shift, to_rgb
 from tinynet.data.images.crops import middle_crop, random_crop, shorter_side_crop
 from tinynet.data.images.decoding import decode
@@ -22,6 +21,7 @@ from tinynet.data.stores.arrays import ArrayDataset
 from tinynet.data.stores.folders import FolderSplit
 from tinynet.data.stores.image_split import ImageSplit, Store
 from tinynet.data.stores.layouts import open_dataset
+from tinynet.errors import DataError
 
 __all__ = [
     "ArrayDataset",

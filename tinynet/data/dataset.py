@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import LATER_SUFFIXES
 from tinynet.data.names import encoded, shortened
+from tinynet.errors import DataError
 from tinynet.files import shown
 
 if TYPE_CHECKING:

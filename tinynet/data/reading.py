@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinynet.data.errors import DataError
+from tinynet.errors import DataError
 
 LONGEST_LIST = 1 << 28  # bytes of a text that tells labels or names; ImageNet's own have 2 million
 PIECE = 1 << 20  # bytes that are read at a time into an array

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinynet.data.errors import DataError
+from tinynet.errors import DataError
 
 
 @dataclass(frozen=True)

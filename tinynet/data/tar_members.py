@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from tinynet.data.errors import DataError
+from tinynet.errors import DataError
 
 BLOCK = 512  # bytes: tar's unit
 MOST_PADDING = 1 << 20  # bytes of zeros that may end an archive: tar itself pads to 10 or 20 kB

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from tinynet import models
-from tinynet.arrays import CheckpointError
 from tinynet.backend import to_host
-from tinynet.data import DataError, Dataset, Loader, Split
+from tinynet.data import Dataset, Loader, Split
 from tinynet.data.dataset import channels_of, dtype_of
+from tinynet.errors import CheckpointError, DataError, NonFiniteError
 from tinynet.files import shell_word, shown
 from tinynet.inspection import plots
 from tinynet.layers import Conv2d, Linear
@@ -22,7 +22,6 @@ from tinynet.models.building import Model
 from tinynet.random import stream
 from tinynet.training.evaluation import predict
 from tinynet.training.log import read_log
-from tinynet.training.loop import NonFiniteError
 from tinynet.training.progress import Counter
 from tinynet.training.trained import Trained, load_trained
 from tinynet.weights import whole_parameters

@@ -1,11 +1,12 @@
 """The loop, evaluation, checkpoints and the log; settings and the Run, the frame of a job."""
 
+from tinynet.errors import NonFiniteError
+from tinynet.interruption import Stopped, StopSignals, lasting_output
 from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, load_checkpoint
 from tinynet.training.evaluation import Evaluation, Predictions, evaluate, evaluate_networks, predict
 from tinynet.training.folder import RunFolder
-from tinynet.training.interruption import Stopped, StopSignals, lasting_output
 from tinynet.training.log import TensorBoard, append_json_line, parameter_sizes, read_log
-from tinynet.training.loop import Epoch, EpochState, NonFiniteError, train_epoch
+from tinynet.training.loop import Epoch, EpochState, train_epoch
 from tinynet.training.metrics import ClassErrors, ranks, write_class_table
 from tinynet.training.options import parse_options
 from tinynet.training.presets import Fitted

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.data import DataError, Dataset, Loader, Prepare, Statistics, measure
+from tinynet.data import Dataset, Loader, Prepare, Statistics, measure
 from tinynet.data.dataset import dtype_of
 from tinynet.data.stores.arrays import ArraySplit
+from tinynet.errors import DataError
 from tinynet.files import shown
 from tinynet.training.progress import Counter
 from tinynet.training.settings import RunSettings

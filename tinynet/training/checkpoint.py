@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from tinynet import models
-from tinynet.arrays import CheckpointError, read_arrays, write_arrays
+from tinynet.arrays import read_arrays, write_arrays
 from tinynet.backend import to_host
-from tinynet.data import DataError, Dataset, Statistics
+from tinynet.data import Dataset, Statistics
+from tinynet.errors import CheckpointError, DataError, NonFiniteError
 from tinynet.files import brief, check_folder, commit_folder, is_count, is_number, read_json, remove, shown, write_text
 from tinynet.network import Sequential
 from tinynet.training.log import is_epoch
-from tinynet.training.loop import EpochState, NonFiniteError
+from tinynet.training.loop import EpochState
 from tinynet.training.trained import (
     BEFORE,
     LEFT,

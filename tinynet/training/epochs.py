@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tinynet.errors import NonFiniteError
 from tinynet.training.log import parameter_sizes
-from tinynet.training.loop import INPUT_NOT_FINITE, Epoch, EpochState, NonFiniteError
+from tinynet.training.loop import INPUT_NOT_FINITE, Epoch, EpochState
 from tinynet.training.progress import Progress
 from tinynet.training.report import epoch_line, stands_still
 

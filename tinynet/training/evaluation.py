@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinynet.backend import to_device, to_host
-from tinynet.data import DataError, Loader, Prepare, Split
+from tinynet.data import Loader, Prepare, Split
+from tinynet.errors import DataError, NonFiniteError
 from tinynet.layers import Layer
-from tinynet.training.loop import EpochState, NonFiniteError, not_finite, prepared
+from tinynet.training.loop import EpochState, not_finite, prepared
 from tinynet.training.metrics import ClassErrors, Running, class_errors, ranks
 from tinynet.training.trained import Trained
 

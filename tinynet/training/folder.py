@@ -11,11 +11,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tinynet.arrays import CheckpointError
 from tinynet.data import Statistics
+from tinynet.errors import CheckpointError
 from tinynet.files import Lock, commit_folder, recover, remove, shell_word, shown, write_text
+from tinynet.interruption import Stopped
 from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, read_state
-from tinynet.training.interruption import Stopped
 from tinynet.training.log import TensorBoard, append_json_line, read_log
 from tinynet.training.trained import FINAL, NAME, write_trained
 from tinynet.weights import whole_parameters

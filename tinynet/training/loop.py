@@ -10,6 +10,7 @@ import numpy as np
 
 from tinynet.backend import Array, on_device, to_host
 from tinynet.data import Batch, Loader, Prepare
+from tinynet.errors import NonFiniteError
 from tinynet.layers import Layer
 from tinynet.losses import Loss
 from tinynet.network import Sequential
@@ -17,10 +18,6 @@ from tinynet.optimizers import SGD
 from tinynet.training.metrics import Running, ranks
 
 INPUT_NOT_FINITE = "The input holds values that are not finite."
-
-
-class NonFiniteError(RuntimeError):
-    """The loss of a step, or a weight, is not a number or infinite."""
 
 
 @dataclass

@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinynet import models
-from tinynet.data import DataError, Dataset, Loader, Statistics, open_dataset
+from tinynet.data import Dataset, Loader, Statistics, open_dataset
 from tinynet.data.dataset import dtype_of
 from tinynet.data.sets.synthetic import drawn_folder, make_dataset
+from tinynet.errors import DataError, NonFiniteError
 from tinynet.files import shown
+from tinynet.interruption import StopSignals
 from tinynet.network import Sequential
 from tinynet.optimizers import SGD
 from tinynet.training.batches import Batches, check_images, make_batches, measured, unit_scale
 from tinynet.training.checkpoint import Checkpoint, find_checkpoint
 from tinynet.training.epochs import RunEpoch
 from tinynet.training.folder import RunFolder
-from tinynet.training.interruption import StopSignals
-from tinynet.training.loop import EpochState, NonFiniteError
+from tinynet.training.loop import EpochState
 from tinynet.training.presets import Fitted, chosen, lower_lr
 from tinynet.training.progress import Counter, Progress, duration
 from tinynet.training.report import errors_line

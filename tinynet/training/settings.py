@@ -11,7 +11,7 @@ import typing
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from tinynet.arrays import CheckpointError
+from tinynet.errors import CheckpointError
 from tinynet.files import brief, is_number, shown
 
 

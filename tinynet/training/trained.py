@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from tinynet import models
-from tinynet.arrays import CheckpointError, Shapes, read_arrays, read_shapes, write_arrays
-from tinynet.data import DataError, Dataset, Prepare, Split, Statistics, open_dataset
+from tinynet.arrays import Shapes, read_arrays, read_shapes, write_arrays
+from tinynet.data import Dataset, Prepare, Split, Statistics, open_dataset
 from tinynet.data.dataset import ProgressCallback, channels_of, dtype_of
+from tinynet.errors import CheckpointError, DataError
 from tinynet.files import CHECKSUMS, brief, check_folder, is_count, is_number, parse_json, shown
 from tinynet.initializers import blank
 from tinynet.models.building import Model

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from tinynet.data.dataset import Split
-from tinynet.data.errors import DataError
+from tinynet.errors import DataError
 from tinynet.files import shown
 
 NAMED = 5  # how many of the bad images the final error names

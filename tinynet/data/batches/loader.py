@@ -11,11 +11,11 @@ import numpy as np
 
 from tinynet.data.batches.bad_images import BadImages
 from tinynet.data.dataset import Split, channels_of, dtype_of
-from tinynet.data.errors import DataError
 from tinynet.data.images.colours import colour_shift
 from tinynet.data.images.crops import random_crop
 from tinynet.data.images.views import CHOICES, crops, view_count
 from tinynet.data.statistics import Statistics
+from tinynet.errors import DataError
 from tinynet.random import stream
 from tinynet.threads import in_order
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from tinynet.data.batches.bad_images import BadImages
 from tinynet.data.dataset import Split, channels_of, dtype_of
-from tinynet.data.errors import DataError
 from tinynet.data.statistics import Statistics, Sums
+from tinynet.errors import DataError
 from tinynet.random import stream
 from tinynet.threads import in_order, single_threaded_blas
 

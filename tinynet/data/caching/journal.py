@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinynet.arrays import CheckpointError, read_arrays, write_arrays
-from tinynet.data.errors import DataError
+from tinynet.arrays import read_arrays, write_arrays
 from tinynet.data.reading import open_file, read_file
 from tinynet.data.statistics import Sums
 from tinynet.data.stores.cache import Manifest
+from tinynet.errors import CheckpointError, DataError
 from tinynet.files import no_link, parse_json
 
 CHUNKS_BETWEEN_SUMS = 32  # whose sums an interruption may lose: seconds of work

@@ -21,10 +21,10 @@ import threadpoolctl
 
 from tinynet.data.caching.journal import Checksums, Chunk
 from tinynet.data.dataset import Split
-from tinynet.data.errors import DataError
 from tinynet.data.statistics import Sums
 from tinynet.data.stores.cache import SPLITS, Manifest, describe, pixel_offset
 from tinynet.data.stores.layouts import open_dataset
+from tinynet.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from tinynet.data.batches.bad_images import BadImages
 from tinynet.data.caching.journal import Checksums, Chunk, ChunkSums, Journal, refuse_link
 from tinynet.data.caching.workers import finished
 from tinynet.data.dataset import Dataset, channels_of, dtype_of
-from tinynet.data.errors import DataError
 from tinynet.data.names import PackedNames
 from tinynet.data.statistics import Sums
 from tinynet.data.stores.cache import (
@@ -38,6 +37,7 @@ from tinynet.data.stores.cache import (
     read_manifest,
 )
 from tinynet.data.stores.layouts import open_dataset
+from tinynet.errors import DataError
 from tinynet.files import LOCK, OWNER, Lock, shown, sync, write_text
 
 SUMS = "sums.safetensors"

@@ -9,10 +9,10 @@ import os
 import numpy as np
 from PIL import Image
 
-from tinynet.data.errors import DataError
 from tinynet.data.images import formats
 from tinynet.data.images.crops import shorter_side_crop
 from tinynet.data.reading import open_file
+from tinynet.errors import DataError
 
 MAX_FILE_BYTES = 2**30  # as many pixels as Pillow allows, four values of 16 bits each, stored as they are, take 0.7
 MAX_SIDE = 1_000_000  # pixels, libpng's own limit: Pillow keeps a pointer for each row, and a decoder two whole rows

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.data.errors import DataError
 from tinynet.data.reading import open_file, read_file
 from tinynet.data.tar_members import tar_members
+from tinynet.errors import DataError
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 FOLDER = DEVKIT.removesuffix(".tar.gz")

@@ -9,8 +9,8 @@ from itertools import islice
 
 import numpy as np
 
-from tinynet.data.errors import DataError
 from tinynet.data.labels.class_names import WNID, imagenet_wnids
+from tinynet.errors import DataError
 
 
 def integer_label(text: str) -> int | None:

@@ -8,10 +8,10 @@ from functools import partial
 from io import BufferedReader
 from pathlib import Path
 
-from tinynet.data.errors import DataError
 from tinynet.data.labels.integer_labels import integer_label
 from tinynet.data.names import encoded
 from tinynet.data.reading import LONGEST_LIST, open_file
+from tinynet.errors import DataError
 
 LIST = "train.txt"
 LONGEST_LINE = 1 << 16  # bytes; what is longer names no file

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tinynet.data.errors import DataError
 from tinynet.data.labels.class_names import WNID, validation_wnid
 from tinynet.data.labels.devkit import DEVKIT, FOLDER, devkit_labels
 from tinynet.data.labels.integer_labels import integer_label, refuse_other_orders
 from tinynet.data.labels.training_list import refuse_other_numbers
 from tinynet.data.names import shortened
 from tinynet.data.reading import read_text
+from tinynet.errors import DataError
 
 Told = tuple[str, Mapping[str, str | int]]  # a source, and what it says: an image's key -> its class or label
 PARENTS = 4  # from ILSVRC/Data/CLS-LOC/val up to where Kaggle's archive was unpacked

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from tinynet.data.dataset import Dataset
-from tinynet.data.errors import DataError
 from tinynet.data.stores.idx import idx_dataset, idx_folder
+from tinynet.errors import DataError
 
 DIGITS = tuple("0123456789")
 SIDE = 28  # pixels

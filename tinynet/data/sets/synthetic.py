@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tinynet.data.errors import DataError
 from tinynet.data.reading import cache_folder, read_file
+from tinynet.errors import DataError
 from tinynet.files import parse_json
 from tinynet.random import stream
 

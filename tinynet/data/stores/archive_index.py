@@ -18,12 +18,12 @@ import numpy as np
 import safetensors.numpy
 
 from tinynet.data.dataset import ProgressCallback
-from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import count_other, hidden, names_image
 from tinynet.data.labels.integer_labels import integer_label
 from tinynet.data.names import PackedNames, encoded
 from tinynet.data.reading import cache_folder, open_file, read_file
 from tinynet.data.tar_members import BLOCK, tar_members
+from tinynet.errors import DataError
 from tinynet.files import beside, remove
 
 VERSION = 4  # to be raised when an index changes, so that those in the cache folder are made again

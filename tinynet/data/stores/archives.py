@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.data.dataset import ProgressCallback
-from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import ALL_SUFFIXES
 from tinynet.data.images.decoding import check_size
 from tinynet.data.labels.integer_labels import check_integer_labels, classes_of_integer_labels
@@ -21,6 +20,7 @@ from tinynet.data.reading import open_file
 from tinynet.data.stores.archive_index import LINKS, SPECIAL, ArchiveIndex, index_archives, sample_key
 from tinynet.data.stores.folders import is_class_archive, labels_of_groups, left_out_notes
 from tinynet.data.stores.image_split import ImageSplit
+from tinynet.errors import DataError
 
 NO_FILES = {LINKS: "since links are not followed", SPECIAL: "such as devices"}  # and why they are left out
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.data.dataset import Dataset
-from tinynet.data.errors import DataError
 from tinynet.data.names import PackedNames, decoded, encoded
 from tinynet.data.reading import open_file, read_at, read_file
 from tinynet.data.statistics import Statistics
 from tinynet.data.stores.archives import in_shard, shared_key
+from tinynet.errors import DataError
 from tinynet.files import parse_json, shown
 
 FORMAT, VERSION = "tinynet cache", 1

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.data.dataset import unseen_notes
-from tinynet.data.errors import DataError
 from tinynet.data.names import shortened
 from tinynet.data.reading import fill, open_file, read_text
 from tinynet.data.stores.arrays import ArraySplit, MemoryDataset, numbered_classes
 from tinynet.data.stores.folders import listing
+from tinynet.errors import DataError
 from tinynet.files import shown
 
 SIDE, CHANNELS = 32, 3

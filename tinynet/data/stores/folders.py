@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.data.dataset import ProgressCallback
-from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import ALL_SUFFIXES, SYSTEM_NAMES, count_other, hidden, names_image, told
 from tinynet.data.images.decoding import read_file
 from tinynet.data.labels.validation_labels import folder_and_parents, validation_labels
 from tinynet.data.names import PackedNames, encoded, shortened
 from tinynet.data.stores.image_split import ImageSplit
+from tinynet.errors import DataError
 
 STANDARD_NAME = re.compile(r"ILSVRC2012_val_\d{8}")
 MOST_COUNTED = 100_000  # files in sub-folders, which are left out anyway

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.data.dataset import unseen_notes
-from tinynet.data.errors import DataError
 from tinynet.data.reading import fill, open_file
 from tinynet.data.stores.arrays import ArraySplit, MemoryDataset, numbered_classes
 from tinynet.data.stores.folders import listing
+from tinynet.errors import DataError
 
 PARTS = {"train": "train", "val": "t10k"}  # what the names of a split's files begin with
 AXES = {"images": 3, "labels": 1}

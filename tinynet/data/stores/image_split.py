@@ -5,9 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
-from tinynet.data.errors import DataError
 from tinynet.data.images.decoding import decode_content, shorter_side
 from tinynet.data.names import encoded
+from tinynet.errors import DataError
 
 
 class Store(Protocol):

@@ -12,7 +12,6 @@ from numbers import Real
 from pathlib import Path
 
 from tinynet.data.dataset import Dataset, ProgressCallback, channels_of, unseen_notes
-from tinynet.data.errors import DataError
 from tinynet.data.file_kinds import ALL_SUFFIXES
 from tinynet.data.labels.class_names import class_names
 from tinynet.data.labels.validation_labels import folder_and_parents
@@ -38,6 +37,7 @@ from tinynet.data.stores.image_split import ImageSplit
 from tinynet.data.stores.lists import has_lists, list_splits, lists_name_files
 from tinynet.data.stores.parquet import parquet_split
 from tinynet.data.stores.shares import VAL_SHARE, lone_class, shared_splits, splits_among_classes, unsplit_folder
+from tinynet.errors import DataError
 from tinynet.files import shown
 
 TRAINING_NAMES = ("train",)

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.data.dataset import ProgressCallback
-from tinynet.data.errors import DataError
 from tinynet.data.labels.class_names import WNID
 from tinynet.data.labels.integer_labels import integer_label, numbers_unseen
 from tinynet.data.names import PackedNames, shortened
 from tinynet.data.reading import open_file, read_text
 from tinynet.data.stores.folders import FolderStore
 from tinynet.data.stores.image_split import ImageSplit
+from tinynet.errors import DataError
 
 TRAIN, VAL = "train.txt", "val.txt"
 CLASSES = ("synset_words.txt", "labels.txt")  # a class per line, in the order of the labels; the first that is there

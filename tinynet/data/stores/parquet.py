@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.data.dataset import ProgressCallback
-from tinynet.data.errors import DataError
 from tinynet.data.labels.integer_labels import check_integer_labels, classes_of_integer_labels
 from tinynet.data.names import PackedNames, shortened
 from tinynet.data.reading import open_file
 from tinynet.data.stores.image_split import ImageSplit
+from tinynet.errors import DataError
 from tinynet.files import parse_json
 
 EXPECTED = "the columns image (a struct of bytes, binary, and path, text) and label (an integer)"

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from tinynet.data.dataset import ProgressCallback
-from tinynet.data.errors import DataError
 from tinynet.data.names import encoded, shortened
 from tinynet.data.stores.folders import FolderSplit, entries, is_folder, is_image
 from tinynet.data.stores.image_split import ImageSplit
+from tinynet.errors import DataError
 
 VAL_SHARE = 0.1  # when nobody says another
 SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}  # no class is called so

@@ -1,11 +1,20 @@
-"""The error of the data room: something about the images on disk is not as it should be.
+"""The errors that users can do something about, each with a message that says what; console.py makes a line of it.
 
-It has its own file because finding the images, decoding them and drawing synthetic ones all raise it.
+They have a file of their own so that a program can tell them apart before it has imported what raises them. Others are
+ValueError and TypeError for what an argument cannot be, and OSError.
 """
 
 from tinynet.files import shown
 
 LONGEST = 4000  # characters of a line; a name may have a million
+
+
+class BackendError(RuntimeError):
+    """The backend that TINYNET_BACKEND names is unknown, not installed or does not work."""
+
+
+class CheckpointError(RuntimeError):
+    """A file of weights is missing, damaged, or belongs to another network."""
 
 
 class DataError(RuntimeError):
@@ -21,3 +30,7 @@ class DataError(RuntimeError):
     def __str__(self) -> str:
         texts = [str(line) for line in self.args]
         return "\n".join(shown(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...") for text in texts)
+
+
+class NonFiniteError(RuntimeError):
+    """The loss of a step, or a weight, is not a number or infinite."""
