@@ -15,6 +15,7 @@ from tinynet import (
     Sequential,
     SoftmaxCrossEntropy,
     Tanh,
+    initializers,
 )
 from tinynet.backend import to_device, to_host
 from tinynet.gradient_check import check_layer, check_network
@@ -124,6 +125,66 @@ def test_set_step_pins_every_dropout():
     assert (to_host(net.forward(x, train=True)) != first).any()
     net.set_step(7)
     assert (to_host(net.forward(x, train=True)) == first).all()
+
+
+class Counting(ReLU):
+    """Counts its passes."""
+
+    def __init__(self):
+        super().__init__()
+        self.passes = [0, 0]
+
+    def forward(self, x, train=False):
+        self.passes[0] += 1
+        return super().forward(x, train)
+
+    def backward(self, dy):
+        self.passes[1] += 1
+        return super().backward(dy)
+
+
+def frozen_net(**options) -> Sequential:
+    inner = Sequential([("fc2", Linear(6, 6)), ("relu2", Counting()), ("fc3", Linear(6, 6))])
+    layers = [
+        ("fc1", Linear(5, 6)),
+        ("relu1", Counting()),
+        ("block", inner),
+        ("relu3", Counting()),
+        ("fc4", Linear(6, 3)),
+    ]
+    net = Sequential(layers, **options)
+    initializers.initialize(net, 0)
+    return net
+
+
+@pytest.mark.parametrize("needs_dx", [False, True])
+@pytest.mark.parametrize(
+    "frozen", [[], ["fc1"], ["fc1", "fc2"], ["fc2"], ["fc4"], ["fc1", "fc2", "fc3"], ["fc1", "fc2", "fc3", "fc4"]]
+)
+def test_frozen_layers_get_no_gradient_and_nothing_below_them_is_computed(frozen, needs_dx):
+    x, dy = normal(1, 4, 5), normal(2, 4, 3)
+    nets = [frozen_net(needs_dx=needs_dx).astype("float64") for _ in range(2)]
+    whole, net = nets
+    layers = {"fc1": net["fc1"], "fc2": net["block"]["fc2"], "fc3": net["block"]["fc3"], "fc4": net["fc4"]}
+    for name in frozen:
+        layers[name].trainable = False
+        for gradient in layers[name].grads.values():
+            gradient[...] = 7
+    for one in nets:
+        one.forward(to_device(x), train=True)
+    expected, dx = whole.backward(to_device(dy)), net.backward(to_device(dy))
+    assert (dx is not None) == needs_dx
+    if needs_dx:
+        assert_close(dx, expected)
+    for name, layer, key in net.parameters():
+        if layer.name.split(".")[-1] in frozen:
+            assert (to_host(layer.grads[key]) == 7).all()
+        else:
+            assert_close(layer.grads[key], whole.grads[name], what=name)
+    trained = [name for name in layers if name not in frozen]
+    passes = [net["relu1"].passes[1], net["block"]["relu2"].passes[1], net["relu3"].passes[1]]
+    assert passes == [int(needs_dx or min(trained, default="fc9") <= f"fc{below}") for below in (1, 2, 3)]
+    assert all(layer.needs_dx for layer in [*net, *net["block"]][1:])
 
 
 def test_trainable_and_astype_reach_every_layer():

@@ -229,15 +229,22 @@ class _Check:
 
 @contextlib.contextmanager
 def _lent(layer: Layer, dtype) -> Iterator[None]:
-    """Lends the layer copies of its parameters in `dtype`, and gradients of NaN: one not assigned is found out."""
+    """Lends the layer copies of its parameters in `dtype`, and gradients of NaN: one not assigned is found out. None is
+    frozen meanwhile.
+    """
+    frozen = [owner for _, owner, _ in layer.parameters() if not owner.trainable]
     own = [(owner, key, owner.params[key], owner.grads[key]) for _, owner, key in layer.parameters()]
     for owner, key, parameter, _ in own:
         with device_of(parameter):
             owner.params[key] = parameter.astype(dtype)
             owner.grads[key] = xp.full_like(owner.params[key], xp.nan)
+    for owner in frozen:
+        owner.trainable = True
     try:
         yield
     finally:
+        for owner in frozen:
+            owner.trainable = False
         for owner, key, parameter, gradient in own:
             owner.params[key], owner.grads[key] = parameter, gradient
         layer.set_step(0)

@@ -88,7 +88,7 @@ class Sequential(Container):
 
     @property
     def trainable(self) -> bool:
-        """Whether the optimizer updates any of the layers; setting it sets all of them."""
+        """Whether the optimizer updates any of the layers; setting it sets all of them, and freezes them with False."""
         return any(layer.trainable for layer in self)
 
     @trainable.setter
@@ -142,10 +142,29 @@ class Sequential(Container):
 
     @single_threaded_blas
     def backward(self, dy: Array) -> Array | None:
-        dx = dy
-        for layer in reversed(self.layers.values()):
+        """Down to the first layer where needs_dx is True; else no further than to the lowest that is trained."""
+        return self.backward_to(0 if self.needs_dx else self.lowest_trained(), dy)
+
+    def lowest_trained(self) -> int:
+        """The position of the first layer whose parameters are trained; without one, the number of layers."""
+        trained = (any(owner.trainable for _, owner, _ in layer.parameters()) for layer in self)
+        return next((position for position, yes in enumerate(trained) if yes), len(self))
+
+    @single_threaded_blas
+    def backward_to(self, lowest: int, dy: Array) -> Array | None:
+        """backward, ended by the layer at this position, which is spared its dx unless it is the first."""
+        layers, dx = list(self), dy
+        for layer in reversed(layers[lowest + 1 :]):
             dx = layer.backward(_own(layer, dx, given=dy))
-        return dx
+        if lowest == 0:
+            return layers[0].backward(_own(layers[0], dx, given=dy))
+        for layer in layers[lowest : lowest + 1]:  # none where nothing is trained
+            needs_dx, layer.needs_dx = layer.needs_dx, False
+            try:
+                layer.backward(_own(layer, dx, given=dy))
+            finally:
+                layer.needs_dx = needs_dx
+        return None
 
     def _outputs(self, x, memories: tuple[Memory, Memory]) -> Iterator[tuple[str, object]]:
         """(name, output) of each layer in turn, for inference; of an inner net its layers', then its own."""

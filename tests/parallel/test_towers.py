@@ -120,6 +120,17 @@ def test_layers_that_are_not_trainable_stay_as_they_are():
     for name, after in whole_parameters(towers).items():
         stays = name.startswith(("conv3", "fc8"))
         assert (after == to_host(net.params[name])).all() == stays, name
+    for name in ("conv1", "conv2", "conv4", "conv5"):
+        net[name].trainable = False
+    ends = partition(net)
+    ends.towers[1]["conv5"].trainable = True  # in one tower alone: they still meet where they have to
+    before = whole_parameters(ends)
+    training_step(ends, x, target, SGD(ends, 0.1))
+    for name, after in whole_parameters(ends).items():
+        changes = name.startswith(("conv5", "fc6", "fc7"))
+        assert (after != before[name]).any() == changes, name
+    met = {crossing.layer for crossing in ends.ledger.crossings if crossing.direction == "backward"}
+    assert met == {"fc6", "fc7"}
     towers.trainable = False
     assert not any(layer.trainable for tower in towers.towers for layer in tower)
 

@@ -124,9 +124,10 @@ class Conv2d(Layer):
         part added back to the pixels it was copied from."""
         x, geometry, shape = self._kept()
         dy = self._enter_gradient(dy, shape, x.dtype)
-        conv2d_backward_weight(x, dy, geometry, self._gradient("weight", x.dtype))
-        if "bias" in self.params:
-            bias_gradient(dy, self._gradient("bias", x.dtype))
+        if self.trainable:
+            conv2d_backward_weight(x, dy, geometry, self._gradient("weight", x.dtype))
+            if "bias" in self.params:
+                bias_gradient(dy, self._gradient("bias", x.dtype))
         if not self.needs_dx:
             return None
         dx = self._array("dx", x.shape, x.dtype)

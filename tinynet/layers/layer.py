@@ -41,8 +41,8 @@ class Layer:
     """Base of all layers. A layer states `_output_shape`, `forward` and `backward`, and `params` where it has some.
 
     name: the place in the net, as errors print it. params, grads: dicts with the same keys ("weight" and "bias");
-    `backward` assigns the gradients. trainable: False keeps the optimizer away. needs_dx: False lets `backward` skip
-    the input's gradient and return None.
+    `backward` assigns the gradients. trainable: False freezes the parameters: `backward` need not assign their
+    gradients, and the optimizer stays away. needs_dx: False lets `backward` skip the input's gradient and return None.
 
     An array that a layer returns is the layer's own memory: it is valid until the same layer's next call.
     """
@@ -74,7 +74,7 @@ class Layer:
     def __init_subclass__(cls, **options) -> None:
         """Whatever a layer computes, one thread at a time is inside of it, and of the net that it belongs to."""
         super().__init_subclass__(**options)
-        for name in ("forward", "backward", "infer", "activations"):
+        for name in ("forward", "backward", "backward_to", "infer", "activations"):
             if name in vars(cls):
                 setattr(cls, name, one_at_a_time(vars(cls)[name]))
 

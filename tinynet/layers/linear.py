@@ -50,9 +50,10 @@ class Linear(Layer):
         """With y = W x + b for every image (column): dW = dy x^T, db = sum of dy over the batch, dx = W^T dy."""
         (x,) = self._kept()
         dy = self._enter_gradient(dy, (self.out_features, x.shape[1]), x.dtype)
-        linear_backward_weight(x, dy, self._gradient("weight", x.dtype))
-        if "bias" in self.params:
-            bias_gradient(dy, self._gradient("bias", x.dtype))
+        if self.trainable:
+            linear_backward_weight(x, dy, self._gradient("weight", x.dtype))
+            if "bias" in self.params:
+                bias_gradient(dy, self._gradient("bias", x.dtype))
         if not self.needs_dx:
             return None
         dx = self._array("dx", x.shape, x.dtype)

@@ -63,7 +63,12 @@ class Towers(Container):
     def backward(self, dy: Array) -> Array | None:
         """Every device knows all of dy, and what it finds of dx is its own kernels' part: dx is the sum."""
         dy = self._everywhere(dy, "output", "backward")
-        results = self.on_devices(lambda rank: (self.towers[rank].backward(on_device(dy, rank)), record_event()))
+        lowest = 0 if self.needs_dx else min(tower.lowest_trained() for tower in self.towers)  # they meet on the way
+
+        def run(rank: int) -> tuple:
+            return self.towers[rank].backward_to(lowest, on_device(dy, rank)), record_event()
+
+        results = self.on_devices(run)
         if not self.needs_dx or not self._axes:
             return results[0][0]
         parts = [part.transpose(*range(1, part.ndim), 0) for part, _ in results]  # (N, ...) -> (..., N), contiguous
