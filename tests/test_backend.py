@@ -11,7 +11,8 @@ from tinynet import backend
 
 def start(**environment: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, **environment}
-    return subprocess.run([sys.executable, "-c", "import tinynet"], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", "from tinynet import SGD"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def test_an_unknown_backend_names_the_choices():

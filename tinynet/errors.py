@@ -4,9 +4,21 @@ They have a file of their own so that a program can tell them apart before it ha
 ValueError and TypeError for what an argument cannot be, and OSError.
 """
 
+import difflib
+from collections.abc import Iterable
+
 from tinynet.files import shown
 
 LONGEST = 4000  # characters of a line; a name may have a million
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """" (did you mean conv1?)", for the end of a sentence about a name that is not there; nothing where none is near,
+    whatever its letters' case.
+    """
+    folded = {one.casefold(): one for one in names}
+    near = difflib.get_close_matches(name.casefold(), folded, 1)
+    return f" (did you mean {folded[near[0]]}?)" if near else ""
 
 
 class BackendError(RuntimeError):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tinynet.backend import Array, to_host, xp
+from tinynet.errors import did_you_mean
 from tinynet.execution import Memory
 from tinynet.layers.layer import Layer, Shape
 from tinynet.threads import Turn, single_threaded_blas
@@ -259,7 +260,7 @@ class Sequential(Container):
 def known(name: str, names: Collection[str]) -> str:
     """`name`; KeyError, with those that there are, when no layer has it."""
     if name not in names:
-        raise KeyError(f"no layer named {name!r}: this net has {', '.join(names)}")
+        raise KeyError(f"no layer named {name!r}: this net has {', '.join(names)}{did_you_mean(name, names)}")
     return name
 
 

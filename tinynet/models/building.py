@@ -1,12 +1,12 @@
 """Networks by name: those of this folder, and a user's own, named "module:function"."""
 
-import difflib
 import importlib
 import inspect
 import os
 import sys
 from collections.abc import Callable
 
+from tinynet.errors import did_you_mean
 from tinynet.models.alexnet import alexnet, alexnet_torchvision
 from tinynet.models.cifar10 import cifar10_full, cifar10_quick
 from tinynet.models.lenet import lenet
@@ -46,8 +46,7 @@ def find(name: str) -> Callable[..., Sequential]:
         return MODELS[name]
     module_name, _, function = name.partition(":")
     if not (function and all(part.isidentifier() for part in module_name.split("."))):
-        near = difflib.get_close_matches(name, MODELS, 1)
-        ask = f" (did you mean {near[0]}?)" if near else ""
+        ask = did_you_mean(name, MODELS)
         raise ValueError(f"expected a model, {', '.join(MODELS)}, or your own as module:function; got {name!r}{ask}")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

@@ -15,6 +15,7 @@ from tinynet.training.report import report_errors
 from tinynet.training.run import Run
 from tinynet.training.settings import RunSettings, setting
 from tinynet.training.trained import Trained, load_trained
+from tinynet.training.transfer import cache_features, freeze, last_layer, sized, starting_point, take_weights
 
 __all__ = [
     "Checkpoint",
@@ -36,10 +37,13 @@ __all__ = [
     "TensorBoard",
     "Trained",
     "append_json_line",
+    "cache_features",
     "duration",
     "evaluate",
     "evaluate_networks",
     "find_checkpoint",
+    "freeze",
+    "last_layer",
     "lasting_output",
     "load_checkpoint",
     "load_trained",
@@ -50,6 +54,9 @@ __all__ = [
     "read_log",
     "report_errors",
     "setting",
+    "sized",
+    "starting_point",
+    "take_weights",
     "train_epoch",
     "write_class_table",
 ]

@@ -73,9 +73,12 @@ def unit_scale(data: Dataset, statistics: Statistics) -> float:
 
 def make_batches(
     data: Dataset, settings: RunSettings, workers: int, statistics: Statistics, scale: float, net,
-    on_bad: Callable[[str, str], None], left_out: Mapping[str, Mapping[int, str]], random: Mapping[str, Any],
+    on_bad: Callable[[str, str], None], left_out: Mapping[str, Mapping[int, str]], random: Mapping[str, Any] | None,
 ) -> Batches:  # fmt: skip
-    """left_out: as Batches has it, of a run that goes on. random: what Loader takes for training images alone."""
+    """left_out: as Batches has it, of a run that goes on. random: what Loader takes for training images alone; None
+    trains on their middle crops.
+    """
+    views = "shuffled" if random is None else "random"
     s = settings
 
     def loader(split: str, batch_size: int, views: str, **more: Any) -> Loader:
@@ -84,7 +87,7 @@ def make_batches(
         return Loader(getattr(data, split), batch_size, s.resize, s.crop, views, known_bad=bad, **common, **more)
 
     return Batches(
-        train=loader("train", s.batch_size, "random", statistics=statistics, **random),
+        train=loader("train", s.batch_size, views, statistics=statistics, **(random or {})),
         val=loader("val", s.batch_size, "middle"),
         ten=loader("val", max(1, s.batch_size // 10), "ten"),
         prepare=Prepare(statistics, s.crop, scale, net),

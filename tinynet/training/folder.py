@@ -1,12 +1,13 @@
 """The folder of a run: one process has it at a time, and everything that the run leaves behind is in it."""
 
+import argparse
 import itertools
 import json
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -278,6 +279,26 @@ class RunFolder:
             commit_folder(folder, lambda beside: write_trained(beside, whole_parameters(net), statistics, settings))
         except (CheckpointError, OSError) as error:
             raise CheckpointError(f"{shown(folder)}: cannot be written ({shown(error.__cause__ or error)})") from error
+
+
+def going_on(
+    typed: argparse.Namespace, stack: ExitStack
+) -> tuple[RunFolder | None, Checkpoint | None, list[str]]:
+    """What a run goes on from, if it does: its folder, where it is there already, its checkpoint, and what is to be
+    said of damaged ones. typed: see parse_options; the folder is left with the stack.
+    """
+    resume, output = typed.resume, typed.output_dir
+    folder, checkpoint, damaged = None, None, list[str]()
+    if resume is True and os.path.isdir(output):
+        folder = RunFolder(output)
+        stack.callback(folder.close)
+        checkpoint = folder.find()
+    elif resume and resume is not True and output and not os.path.exists(output):
+        checkpoint = find_checkpoint(resume, damaged.append)
+    elif resume and resume is not True:
+        folder, checkpoint = RunFolder.resume(resume, output)
+        stack.callback(folder.close)
+    return folder, checkpoint, damaged
 
 
 def _name(checkpoint: Path) -> str:

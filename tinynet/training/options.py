@@ -10,12 +10,12 @@ from tinynet.training.settings import RunSettings, noted, option, type_of
 
 
 def parse_options(
-    description: str | None, presets: Presets, arguments: Sequence[str] | None = None
+    description: str | None, presets: Presets, arguments: Sequence[str] | None = None, starts: bool = False
 ) -> argparse.Namespace:
     """What the user typed. Settings are in it only when they were typed: `Run.settle` gives the others their values.
 
     description: the page's docstring. presets: see add_options. arguments: of the process when None. Mistakes end the
-    process with exit code 2 and a sentence, as argparse does.
+    process with exit code 2 and a sentence, as argparse does. starts: the job starts from trained --weights.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     _add_common(parser)
@@ -26,7 +26,9 @@ def parse_options(
             parser.error(f"--{name.replace('_', '-')}: expected a path, got nothing")
     if typed.test_only and not (typed.weights or typed.resume):
         parser.error("--test-only needs --weights PATH, what to evaluate")
-    if (typed.weights or typed.views or typed.class_table or typed.model) and not typed.test_only:
+    if starts and not (typed.weights or typed.resume):
+        parser.error("--weights PATH is missing: the run, checkpoint or weights to start from")
+    if (typed.views or typed.class_table or (not starts and (typed.weights or typed.model))) and not typed.test_only:
         parser.error("--weights, --views, --class-table and --model are for --test-only; --resume goes on")
     if typed.resume is True and not typed.output_dir:
         parser.error("--resume needs a PATH, or --output-dir")

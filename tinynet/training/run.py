@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import sys
 import time
 import warnings
@@ -25,9 +24,9 @@ from tinynet.interruption import StopSignals
 from tinynet.network import Sequential
 from tinynet.optimizers import SGD
 from tinynet.training.batches import Batches, check_images, make_batches, measured, unit_scale
-from tinynet.training.checkpoint import Checkpoint, find_checkpoint
+from tinynet.training.checkpoint import Checkpoint
 from tinynet.training.epochs import RunEpoch
-from tinynet.training.folder import RunFolder
+from tinynet.training.folder import RunFolder, going_on
 from tinynet.training.loop import EpochState
 from tinynet.training.presets import Fitted, chosen, lower_lr
 from tinynet.training.progress import Counter, Progress, duration
@@ -74,33 +73,17 @@ class Run:
         self._left_out: dict[str, dict[int, str]] = {}
         self._drawn = False
         self.lower_lr: float | None = None  # to try where the loss overflows
-        self._find()
+        self._found, self._checkpoint, self._damaged = going_on(typed, stack)
+        if self._checkpoint:
+            self._checkpoint.check_job(job)
+            if not self._checkpoint.settings["drawn"]:
+                self.data_path = self.data_path or self._checkpoint.settings["data"]
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str):
             first = f": {AFTER[name]} has to be called first" if name in AFTER else ""
             raise AttributeError(f"Run.{name}{first}")
-
-    def _find(self) -> None:
-        """The run that goes on, if one does: its checkpoint and, where it is there already, the folder."""
-        self._found: RunFolder | None = None
-        self._checkpoint: Checkpoint | None = None
-        self._damaged: list[str] = []
-        resume, folder = self.typed.resume, self.typed.output_dir
-        if resume is True and os.path.isdir(folder):
-            self._found = RunFolder(folder)
-            self._stack.callback(self._found.close)
-            self._checkpoint = self._found.find()
-        elif resume and resume is not True and folder and not os.path.exists(folder):
-            self._checkpoint = find_checkpoint(resume, self._damaged.append)
-        elif resume and resume is not True:
-            self._found, self._checkpoint = RunFolder.resume(resume, folder)
-            self._stack.callback(self._found.close)
-        if self._checkpoint:
-            self._checkpoint.check_job(self.job)
-            if not self._checkpoint.settings["drawn"]:
-                self.data_path = self.data_path or self._checkpoint.settings["data"]
 
     @classmethod
     @contextlib.contextmanager
@@ -251,19 +234,24 @@ class Run:
                 self._epoch.close()
 
     def batches(
-        self, colour: float = 0.1, scale: float | None = 1.0, mean: bool = True, mirror: bool = True, padding: int = 0
-    ) -> Batches:
+        self, colour: float = 0.1, scale: float | None = 1.0, mean: bool = True, mirror: bool = True, padding: int = 0,
+        augment: bool = True, statistics: Statistics | None = None,
+    ) -> Batches:  # fmt: skip
         """The loaders, after the mean image has been measured, unless it is known.
 
-        colour, mirror, padding: of the training images, see Loader. mean: False subtracts none. scale: what pixels are
-        multiplied by; None: 1 / their deviation.
+        colour, mirror, padding: of the training images, see Loader. augment: False trains on their middle crops. mean:
+        False subtracts none. statistics: another training set's, taken as they are. scale: what pixels are multiplied
+        by; None: 1 / their deviation.
         """
         s, workers = self.settings, self.typed.workers
 
         def on_bad(name: str, reason: str) -> None:
             self.folder.bad_image(name, reason)
 
-        random, rest = {"colour": colour, "mirror": mirror, "padding": padding}, (self.net, on_bad, self._left_out)
+        random = {"colour": colour, "mirror": mirror, "padding": padding} if augment else None
+        rest = self.net, on_bad, self._left_out
+        if statistics is not None and scale is not None and self._known is None:
+            self._known = statistics, scale
         none = Statistics.none(self.data.channels, s.resize)
         make_batches(self.data, s, workers, none, 1.0, *rest, random)  # what cannot be is told before work begins
         if self._known:

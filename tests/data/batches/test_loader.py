@@ -280,7 +280,7 @@ def test_finished_epochs_leave_no_thread():
     [
         ({"crop": 10}, "1 <= crop <= size, got crop 10 and size 9"),
         ({"crop": 0}, "1 <= crop <= size"),
-        ({"views": "all"}, "views to be random, middle or ten, or one of them followed by any of .*; got 'all'"),
+        ({"views": "all"}, "views to be random, shuffled, middle or ten, or one of them followed by any of .*'all'"),
         ({"views": "random+vertical"}, r"got 'random\+vertical'"),
         ({"max_bad": 1.5}, "max_bad: expected a share of the images from 0 to 1, got 1.5"),
         ({"batch_size": 0}, "batch_size >= 1"),

@@ -44,9 +44,9 @@ class Loader:
 
     Each image is cut to size x size, then seen in crop x crop views: "random" (for training: shuffled images, a random
     crop out of the image with `padding` zeros around it, mirrored half of the time unless `mirror` is False, colour
-    noise of strength `colour`), or those that `crops` has for the name (the paper's test views are "ten"), in the
-    split's order, where these three do not matter. `workers` threads prepare `ahead` batches while the caller works on
-    one; 0 does it in the caller.
+    noise of strength `colour`), "shuffled" (for training without augmentation: the middle crops in the same order), or
+    those that `crops` has for the name (the paper's test views are "ten"), in the split's order. `workers` threads
+    prepare `ahead` batches while the caller works on one; 0 does it in the caller.
 
     An image that cannot be read is left out of its batch, which is smaller by one, and reported by
     `on_bad(name, reason)` in the caller's thread, in the order of the batches, once however often it turns up; without
@@ -115,7 +115,7 @@ class Loader:
         if not 0 <= start <= len(self):
             raise ValueError(f"Loader: expected a first batch from 0 to {len(self)}, got {start}")
         order = np.arange(len(self.split), dtype=np.int64)
-        if self.views == "random":
+        if self.views in ("random", "shuffled"):
             order = stream(self.seed, "shuffle", number).permutation(order)
         firsts = range(start * self.batch_size, len(order), self.batch_size)
         batches = [order[first : first + self.batch_size] for first in firsts]
@@ -180,7 +180,7 @@ class Loader:
                     assert self.statistics is not None  # as __init__ has seen to
                     batch.shifts[position] = colour_shift(self.statistics, generator, self.colour)
             else:
-                views = crops(image, self.crop, self.views)
+                views = crops(image, self.crop, "middle" if self.views == "shuffled" else self.views)
             first = position * batch.views
             batch.images[first : first + batch.views] = views.transpose(0, 3, 1, 2)  # (views, channels, crop, crop)
         return failures
@@ -194,6 +194,6 @@ class Loader:
 
 def _views_per_image(views: str) -> int:
     try:
-        return 1 if views == "random" else view_count(views)
+        return 1 if views in ("random", "shuffled") else view_count(views)
     except ValueError:
-        raise ValueError(f"Loader: expected views to be random, {CHOICES}; got {views!r}") from None
+        raise ValueError(f"Loader: expected views to be random, shuffled, {CHOICES}; got {views!r}") from None
