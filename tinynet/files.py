@@ -16,7 +16,8 @@ import secrets
 import shlex
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -88,6 +89,26 @@ def write_text(path: Path, text: str) -> None:
     """Writes a file as a whole; OSError when it cannot be written."""
     with written_whole(path) as partial, open(partial, "x", encoding="utf-8") as file:
         file.write(text)
+
+
+def check_output(option: str, path: str | None, suffixes: Sequence[str] = ("",)) -> None:
+    """ValueError or OSError, before long work, where a file could not be written there later, or has another suffix.
+    option: what the user has named it with; None is nothing to write.
+    """
+    if path is None:
+        return
+    folder, what = Path(path).absolute().parent, f"{option} {shown(path)}"
+    if not path.lower().endswith(tuple(suffixes)):
+        raise ValueError(f"{what}: expected a name that ends in {' or '.join(suffixes)}")
+    if os.path.isdir(path):
+        raise ValueError(f"{what}: expected a file, found a folder")
+    if not os.path.isdir(folder):
+        raise ValueError(f"{what}: no such folder")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{what}: cannot be written: {shown(error)}") from error
 
 
 def no_link(path: str, flags: int) -> int:

@@ -249,7 +249,7 @@ def test_evaluation_finds_mistakes_before_it_works(data, tmp_path):
     damaged[-1000] ^= 1
     weights.write_bytes(damaged)
     result = run(tmp_path, "--test-only", "--weights", "a")
-    assert result.returncode == 0 and "final/weights.safetensors: damaged" in result.stdout
+    assert result.returncode == 0 and "final/weights.safetensors: damaged" in result.stderr
     assert "Evaluating\n  a/checkpoints/step-000000003/weights.safetensors" in result.stdout
 
 

@@ -9,6 +9,9 @@ import sys
 
 ABOUT = "What is done before and after training; examples/ has the training itself."
 COMMANDS = {  # a file of this folder, and what it is for
+    "predict": "what a trained network sees in pictures: the best classes and their probabilities",
+    "test": "errors on labelled pictures, class by class, and which are taken for which",
+    "features": "what a layer makes of pictures, as an array",
     "prepare": "decode and cut a data set's images once, for all epochs of all runs",
     "plot": "pictures of a run: learning curves, filters, test images and guesses",
 }

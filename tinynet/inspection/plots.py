@@ -195,6 +195,28 @@ def _draw_bars(axis, row: np.ndarray, best: np.ndarray, label: int, names: Seque
         axis.text(1.27, line, f"{100 * row[guess]:.0f} %", fontsize=7, color="0.3", ha="right", va="center_baseline")
 
 
+def confusions(counts: np.ndarray, names: Sequence[str], path: str | Path) -> None:
+    """How often each class, a row, was taken for each, a column, as shares of the row's images; with few classes the
+    counts stand there too. counts: (classes, classes).
+    """
+    count = len(names)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    side = max(4.0, min(16.0, 1.6 + 0.34 * count))
+    with _drawing(path, side + 0.6, side) as figure:
+        axis = figure.subplots()
+        shade = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        figure.colorbar(shade, shrink=0.7, label="share of the row's images")
+        axis.set(xlabel="answer", ylabel="class")
+        if count > 60:
+            return
+        short = [_shortened(name, 90, 8) for name in names]
+        axis.set_xticks(range(count), short, rotation=90, fontsize=8, parse_math=False)
+        axis.set_yticks(range(count), short, fontsize=8, parse_math=False)
+        for row, column in np.argwhere(counts) if count <= 30 else ():
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)
+
+
 def neighbours(
     images: Sequence[np.ndarray],
     labels: Sequence[str],

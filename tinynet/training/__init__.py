@@ -2,7 +2,7 @@
 
 from tinynet.errors import NonFiniteError
 from tinynet.interruption import Stopped, StopSignals, lasting_output
-from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, load_checkpoint
+from tinynet.training.checkpoint import Checkpoint, Checkpoints, best_checkpoint, find_checkpoint, load_checkpoint
 from tinynet.training.evaluation import Evaluation, Predictions, evaluate, evaluate_networks, predict
 from tinynet.training.folder import RunFolder
 from tinynet.training.log import TensorBoard, append_json_line, parameter_sizes, read_log
@@ -37,6 +37,7 @@ __all__ = [
     "TensorBoard",
     "Trained",
     "append_json_line",
+    "best_checkpoint",
     "cache_features",
     "duration",
     "evaluate",

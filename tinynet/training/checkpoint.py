@@ -283,19 +283,31 @@ class Checkpoints:
         """Keeps the last of the run's own checkpoints, up to `newest`, the best of them, and all with later steps."""
         before = [path for path in self.paths() if step_of(path) <= step_of(newest)]
         own = [path for path in before if not left_behind(path)]
-        for path in set(before) - {*own[-self.keep :], self._best(own)}:
+        for path in set(before) - {*own[-self.keep :], best_of(own)}:
             path.rename(path.with_name(f".{path.name}.deleted"))  # first, so that a kill leaves no half of one
         for path in self.folder.glob(".step-*"):
             remove(path)
 
-    @staticmethod
-    def _best(paths: list[Path]) -> Path | None:
-        errors = {}
-        for path in paths:
-            try:
-                state = read_state(path, (STATE,))
-            except (OSError, ValueError):
-                continue
-            if state["history"] and not state["running"]:
-                errors[path] = state["history"][-1]["validation"]["top1_error"]
-        return min(errors, key=errors.__getitem__, default=None)
+
+def best_checkpoint(run: str | Path) -> Path:
+    """Of the checkpoints in a run's folder, the one after an epoch whose validation top-1 error is the lowest.
+
+    CheckpointError where there is none.
+    """
+    if best := best_of([path for path in checkpoint_paths(Path(run) / "checkpoints") if not left_behind(path)]):
+        return best
+    expected = "expected a run's folder with a checkpoint at the end of an epoch"
+    raise CheckpointError(f"{shown(run)}: there is no best one: {expected}")
+
+
+def best_of(paths: list[Path]) -> Path | None:
+    """Of these checkpoints; the earliest of equals, None without any that ends an epoch. What is damaged is none."""
+    errors = {}
+    for path in paths:
+        try:
+            state = read_state(path, (STATE,))
+        except (OSError, ValueError):
+            continue
+        if state["history"] and not state["running"]:
+            errors[path] = state["history"][-1]["validation"]["top1_error"]
+    return min(errors, key=errors.__getitem__, default=None)

@@ -58,6 +58,26 @@ class Evaluation:
     skipped: int  # images that could not be read
     networks: int
     classes: list[ClassErrors]
+    predictions: Predictions
+
+    def record(self) -> dict[str, float | int]:
+        """The numbers of all classes together, as a log keeps them."""
+        names = ("top1_error", "top5_error", "loss", "images", "skipped", "networks")
+        return {name: getattr(self, name) for name in names}
+
+    def confusions(self) -> np.ndarray:
+        """(classes, classes) int64: how many images of each class, a row, got each class as their answer, a column."""
+        count, found = len(self.classes), self.predictions
+        answers = found.probabilities.argmax(axis=1)
+        return np.bincount(found.labels * count + answers, minlength=count * count).reshape(count, count)
+
+    def surest_mistakes(self, count: int) -> Predictions:
+        """Of the images that got a wrong answer, those with the highest probability of it, the surest first."""
+        found = self.predictions
+        answers, sure = found.probabilities.argmax(axis=1), found.probabilities.max(axis=1)
+        order = np.argsort(-sure, kind="stable")
+        chosen = order[answers[order] != found.labels[order]][:count]
+        return Predictions(found.probabilities[chosen], found.labels[chosen], found.indices[chosen])
 
 
 def evaluate_networks(
@@ -103,7 +123,10 @@ def _evaluation(sums: "_Sums", names: Sequence[str]) -> Evaluation:
     total.add(_mean_loss(right), found)
     classes = class_errors(found, probabilities.argmax(axis=1), labels, split.classes, names)
     skipped = len(split) - len(labels)
-    return Evaluation(total.top1_error, total.top5_error, total.loss, total.images, skipped, sums.networks, classes)
+    return Evaluation(
+        total.top1_error, total.top5_error, total.loss, total.images, skipped, sums.networks, classes,
+        predictions,
+    )  # fmt: skip
 
 
 class _Sums:
@@ -137,8 +160,7 @@ def _answers(
     Errors are those of the float32 values, so that they are the same whether the values are kept or not.
     """
     for batch, x in prepared(loader.epoch(), prepare, state):
-        probabilities = _softmax(to_host(net.forward(x)).astype(np.float64))
-        probabilities = probabilities.reshape(len(batch.labels), batch.views, -1).mean(axis=1)  # (N, classes)
+        probabilities = mean_softmax(to_host(net.forward(x)), batch.views)
         value = _mean_loss(probabilities[np.arange(len(batch.labels)), batch.labels])
         if not math.isfinite(value):
             place = f"evaluation, batch {state.batches} of {len(loader)}"
@@ -149,11 +171,14 @@ def _answers(
         report(state)
 
 
+def mean_softmax(logits: np.ndarray, views: int) -> np.ndarray:
+    """(N * views, classes) to (N, classes) float64: the probabilities of each image, the mean over its views."""
+    logits = logits.astype(np.float64)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities.reshape(-1, views, logits.shape[1]).mean(axis=1)
+
+
 def _mean_loss(right: np.ndarray) -> float:
     """The mean of -log of the right classes' probabilities; of 0, of which there is no logarithm, it is 690."""
     return float(-np.log(np.maximum(right.astype(np.float64), 1e-300)).mean())
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinynet.data import Dataset, view_count
-from tinynet.files import shown
+from tinynet.files import check_output, shown
 from tinynet.training.evaluation import Evaluation, evaluate_networks
 from tinynet.training.loop import EpochState
 from tinynet.training.metrics import write_class_table
 from tinynet.training.progress import Counter, Progress, duration
 from tinynet.training.settings import RunSettings
-from tinynet.training.trained import Trained, load_trained
+from tinynet.training.trained import load_trained
 
 
 def epoch_line(title: str, lr: float, trained: EpochState, tested: EpochState, classes: int) -> str:
@@ -53,34 +53,44 @@ def errors_line(
     return f"Validation, {several}{name}: top-1 error {result.top1_error:.2f} %{top5}{unread}"
 
 
-def _data_of(typed: argparse.Namespace, trained: Trained) -> Dataset:
-    """What was typed, else what the network was trained on, read as that was; what a user should know of it is said."""
-    data = trained.open_data(typed.data or trained.data(), Counter("listing"), getattr(typed, "val_share", None))
-    for note in data.notes:
-        print(f"warning: {note}", file=sys.stderr)
-    return data
+def tested(
+    paths: Sequence[str | Path], views: Sequence[str] = ("middle", "ten"), data: str | Path | None = None,
+    val_share: float | None = None, model: str | None = None, workers: int = 2, max_bad: float = 0.01,
+) -> tuple[Dataset, dict[str, Evaluation]]:  # fmt: skip
+    """The errors of one network, or of the mean of several, in each of the views, on the validation images of a data
+    set: `data`, or what the first was trained on; and that data set.
+    """
+    load = functools.partial(load_trained, model=model, report=warn)
+    sizes = [max(1, 128 // view_count(one)) for one in views]  # images at a time
+    first = load(paths[0])
+    opened = first.open_data(data or first.data(), Counter("listing"), val_share)
+    for note in opened.notes:
+        warn(note)
+    split, classes = opened.val, len(opened.classes)
+    paths = [load(path).for_split(split).path for path in paths]  # what does not fit is found out now
+    print(f"{shown(opened.root)}: {len(split):,} validation images of {classes} classes")
+    print("Evaluating", *map(shown, paths), sep="\n  ")
+    results = {}
+    for one, batch_size in zip(views, sizes, strict=True):
+        with Progress(one, len(paths) * math.ceil(len(split) / batch_size), classes=classes) as progress:
+            networks = map(load, paths)
+            result = evaluate_networks(networks, split, one, batch_size, workers, progress, max_bad=max_bad)
+        print(errors_line(one, result, classes, result.networks, result.skipped))
+        results[one] = result
+    return opened, results
+
+
+def warn(message: str) -> None:
+    print(f"warning: {shown(message)}", file=sys.stderr)
 
 
 def report_errors(typed: argparse.Namespace, max_bad: float = 0.01) -> None:
-    """The job of --test-only: errors of one network, or of the mean of several, in each of the views; and class by
-    class, as a table. typed: see parse_options.
-    """
+    """The job of --test-only: see `tested`; and errors class by class, as a table. typed: see parse_options."""
     paths = typed.weights or [typed.output_dir if typed.resume is True else typed.resume]
-    load = functools.partial(load_trained, model=typed.model)
-    images = [max(1, 128 // view_count(views)) for views in typed.views]  # at a time
-    if typed.class_table and not Path(typed.class_table).absolute().parent.is_dir():
-        raise ValueError(f"--class-table {shown(typed.class_table)}: no such folder")
-    if typed.class_table and Path(typed.class_table).is_dir():
-        raise ValueError(f"--class-table {shown(typed.class_table)}: expected a file, found a folder")
-    data = _data_of(typed, load(paths[0]))
-    paths = [load(path).for_split(data.val).path for path in paths]  # what does not fit is found out now
-    print(f"{shown(data.root)}: {len(data.val):,} validation images of {len(data.classes)} classes")
-    print("Evaluating", *map(shown, paths), sep="\n  ")
-    bad = {"max_bad": getattr(typed, "max_bad", max_bad)}
-    for views, batch_size in zip(typed.views, images, strict=True):
-        with Progress(views, len(paths) * math.ceil(len(data.val) / batch_size), classes=len(data.classes)) as progress:
-            result = evaluate_networks(map(load, paths), data.val, views, batch_size, typed.workers, progress, **bad)
-        print(errors_line(views, result, len(data.classes), result.networks, result.skipped))
+    check_output("--class-table", typed.class_table)
+    share, max_bad = getattr(typed, "val_share", None), getattr(typed, "max_bad", max_bad)
+    _, results = tested(paths, typed.views, typed.data, share, typed.model, typed.workers, max_bad)
     if typed.class_table:
-        write_class_table(typed.class_table, result.classes)
+        views = typed.views[-1]
+        write_class_table(typed.class_table, results[views].classes)
         print(f"Errors of each class ({views}): {shown(typed.class_table)}")
