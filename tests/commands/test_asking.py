@@ -123,6 +123,10 @@ def test_pictures_that_cannot_be_read_are_named_and_the_rest_goes_on(ask, traine
         (["predict", "RUN", "IMAGE", "--model", "no.module:net"], "no.module"),
         (["features", "RUN", "IMAGE", "--layer", "Conv_1", "--out", "x.npz"], "(did you mean conv1?)"),
         (["features", "RUN", "IMAGE", "--layer", "fc7", "--out", "x.npy"], "expected a name that ends in .npz"),
+        (["explain", "RUN", "nowhere.jpg"], "nowhere.jpg: cannot be read: No such file"),
+        (["explain", "RUN", "IMAGE", "--class", "THE CRSOS"], "no class 'THE CRSOS' among the 3 of"),
+        (["explain", "RUN", "IMAGE", "--class", "THE CRSOS"], "(did you mean the cross?)"),
+        (["explain", "RUN", "IMAGE", "--out", "x.jpg"], "--out x.jpg: expected a name that ends in .png"),
         (["test", "RUN", "--worst", 0], "--worst 0: expected 1 or more"),
         (["test", "RUN", "--confusion", "x.jpg"], "--confusion x.jpg: expected a name that ends in .csv or .png"),
         (["test", "RUN", "--data", "nowhere"], "nowhere"),
@@ -179,6 +183,20 @@ def test_errors_tables_and_pages(ask, trained, tmp_path, monkeypatch):
     code, out, _ = ask("test", trained.path, "--confusion", "c.png", "--json", "--with", trained.other)
     assert code == 0 and json.loads(out)["views"]["ten"]["networks"] == 2 and len(json.loads(out)["networks"]) == 2
     assert Path("c.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_explanation_is_a_page(ask, trained, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    best = expected(trained.path, trained.data, "middle")[0]
+    image = images(trained.data)[0]
+    code, out, err = ask("explain", trained.path, image)
+    name = f"the {trained.data.classes[best.argmax()]}"
+    assert (code, err) == (0, "")
+    assert out == f"{image}: {name}, {100 * best.max():.1f} %; what that rests on: explanation.png\n"
+    assert Path("explanation.png").read_bytes()[:4] == b"\x89PNG"
+    code, out, _ = ask("explain", trained.path, image, "--class", "The CROSS", "--out", "cross.png")
+    assert code == 0 and f"the cross, {100 * best[2]:.1f} %" in out and Path("cross.png").exists()
 
 
 def test_other_classes_are_refused(ask, trained, folder, tmp_path):

@@ -12,6 +12,7 @@ COMMANDS = {  # a file of this folder, and what it is for
     "predict": "what a trained network sees in pictures: the best classes and their probabilities",
     "test": "errors on labelled pictures, class by class, and which are taken for which",
     "features": "what a layer makes of pictures, as an array",
+    "explain": "what an answer about a picture rests on, as a page",
     "prepare": "decode and cut a data set's images once, for all epochs of all runs",
     "plot": "pictures of a run: learning curves, filters, test images and guesses",
 }

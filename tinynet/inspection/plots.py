@@ -195,6 +195,32 @@ def _draw_bars(axis, row: np.ndarray, best: np.ndarray, label: int, names: Seque
         axis.text(1.27, line, f"{100 * row[guess]:.0f} %", fontsize=7, color="0.3", ha="right", va="center_baseline")
 
 
+def explanation(
+    image: np.ndarray, panels: Sequence[tuple[str, np.ndarray, bool]], row: np.ndarray, label: int,
+    names: Sequence[str], path: str | Path, title: str = "",
+) -> None:  # fmt: skip
+    """An image, what an answer about it rests on, and the best guesses, side by side.
+
+    image: (height, width, channels). panels: the name of each measure; its picture, (height, width, 3) from 0 to 1, or
+    a map of any size; and whether that is a map, laid over the image in colours: red is its largest value, blue its
+    smallest. row: the probabilities (classes,); label: the class that is explained.
+    """
+    page = _Page(len(panels) + 2, 1, IMAGE + LABEL + GAP, title)
+    with page.drawing(path):
+        page.image(image, *page.place(0), names[label])
+        for position, (name, values, is_map) in enumerate(panels, start=1):
+            left, top = page.place(position)
+            page.image(image if is_map else (255 * values).astype(np.uint8), left, top, name)
+            if is_map:
+                axis = page.axes(left, top, IMAGE)
+                edges = -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5
+                axis.imshow(values, cmap="jet", alpha=0.5, interpolation="bilinear", extent=edges)
+                axis.set_axis_off()
+        best = np.argsort(-row, kind="stable")[: min(5, len(names))]
+        left, top = page.place(len(panels) + 1)
+        _draw_bars(page.axes(left, top, len(best) * BAR), row, best, label, names)
+
+
 def confusions(counts: np.ndarray, names: Sequence[str], path: str | Path) -> None:
     """How often each class, a row, was taken for each, a column, as shares of the row's images; with few classes the
     counts stand there too. counts: (classes, classes).

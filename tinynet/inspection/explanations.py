@@ -1,0 +1,67 @@
+"""A page on one image: what a trained network sees in it, and what that rests on. The measures are in saliency.py."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tinynet.backend import to_host
+from tinynet.data import Loader
+from tinynet.data.stores.files import image_files
+from tinynet.errors import DataError, did_you_mean
+from tinynet.files import shown
+from tinynet.inspection import plots
+from tinynet.inspection.saliency import grad_cam, input_gradient, occlusion
+from tinynet.training import Trained
+from tinynet.training.evaluation import mean_softmax
+
+
+def find_class(trained: Trained, wanted: str) -> int:
+    """The position of a class, by its label or its name, whatever its letters' case. ValueError where there is none."""
+    classes, names = trained.settings["classes"], trained.settings["names"]
+    for known in (classes, names):
+        folded = [one.casefold() for one in known]
+        if wanted.casefold() in folded:
+            return folded.index(wanted.casefold())
+    ask = did_you_mean(wanted, [*names, *classes])
+    raise ValueError(f"no class {wanted!r} among the {len(classes)} of {shown(trained.path)}{ask}")
+
+
+def draw_explanation(trained: Trained, image: str | Path, path: str | Path, label: int | None = None) -> str:
+    """The page as a PNG, for a class, by default the best one: the middle crop, the gradient of the class's logit,
+    the same by guided backpropagation, Grad-CAM and occlusion. Returns a sentence on it, fit for a terminal.
+
+    DataError for an image that cannot be read, or a network that is not for pictures.
+    """
+    plots.check_matplotlib()
+    settings, net = trained.settings, trained.net
+    if trained.channels not in (1, 3) or settings.get("dtype", "uint8") != "uint8":
+        raise DataError(f"{shown(trained.path)}: was trained on arrays, and can be asked about no pictures")
+    split = image_files([str(image)], tuple(settings["classes"]), trained.channels)
+    split.load(0, settings["resize"])  # or says why not
+    [batch] = Loader(split, 1, settings["resize"], settings["crop"], "middle", workers=0).epoch()
+    x = trained.prepare()(batch)
+    row = mean_softmax(to_host(net.forward(x)), 1)[0]
+    label = int(row.argmax()) if label is None else label
+    panels = [
+        ("gradient", _as_light(input_gradient(net, x, label)), False),
+        ("guided backpropagation", _as_colours(input_gradient(net, x, label, guided=True)), False),
+        ("occlusion", occlusion(net, x, label), True),
+    ]
+    if (cam := grad_cam(net, x, label)) is not None:
+        panels.insert(2, ("Grad-CAM", cam, True))
+    name, probability = settings["names"][label], 100 * row[label]
+    title = f"{Path(image).name}: {name}, {probability:.1f} % by the middle crop, and what that rests on. Red: most"
+    plots.explanation(batch.images[0].transpose(1, 2, 0), panels, row, label, settings["names"], path, title)
+    return shown(f"{image}: {name}, {probability:.1f} %; what that rests on: {path}")
+
+
+def _as_light(gradient: np.ndarray) -> np.ndarray:
+    """(C, H, W) to (H, W, 3): the largest absolute value of the channels, white from the 99th percentile on."""
+    size = abs(gradient).max(axis=0)
+    return np.repeat(np.clip(size / max(np.percentile(size, 99), 1e-30), 0, 1)[..., None], 3, axis=2)
+
+
+def _as_colours(gradient: np.ndarray) -> np.ndarray:
+    """(C, H, W) to (H, W, 3): grey is zero."""
+    scaled = 0.5 + 0.5 * np.clip(gradient / max(np.percentile(abs(gradient), 99.5), 1e-30), -1, 1)
+    return np.broadcast_to(scaled, (3, *scaled.shape[1:])).transpose(1, 2, 0)
