@@ -34,15 +34,20 @@ from tinynet.training import (
 class Settings(RunSettings):
     freeze: tuple[str, ...] = setting((), "layers that stay as they are", group="what is trained", metavar="LAYER")
     freeze_below: str | None = setting(None, "the layers below this one stay as they are", metavar="LAYER")
-    lower_lr: float = setting(0.1, "the rate of layers below the last, as a share of --lr", least=0)
+    lower_lr: float = setting(0.5, "the rate of layers below the last, as a share of --lr", least=0)
     augment: bool = setting(True, "crop and mirror training images by chance; else their middles are taken")
     cache_features: bool = setting(False, "compute what frozen layers give once, in place of --augment", free=True)
     devices: int = setting(1, "that share the net", least=1)
-    lr: float = setting(0.01, "learning rate at the start", group="training", least=0)
+    lr: float = setting(0.02, "learning rate at the start", group="training", least=0)
     momentum: float = setting(0.9)
     weight_decay: float = setting(0.0005)
     colour_noise: float = setting(0.1, "of the paper's section 4.1; 0: none", least=0)
     lr_step_size: int = setting(8, "epochs between divisions of the rate by 10", least=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.cache_features and self.devices != 1:
+            raise ValueError(f"--cache-features: on one device, got --devices {self.devices}")
 
 
 USUAL = Settings(resize=256, crop=227, batch_size=64, epochs=12)  # resize and crop are those of --weights

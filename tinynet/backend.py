@@ -53,6 +53,12 @@ def to_host(array: Array) -> np.ndarray:
     return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
+def finish() -> None:
+    """Waits until the current device has done all that it was given; the host has."""
+    if on_gpu:
+        xp.cuda.get_current_stream().synchronize()
+
+
 def to_device(array: np.ndarray) -> Array:
     """`array` as an array of the backend: itself where it is one already, else a copy on the current device."""
     return xp.asarray(array)

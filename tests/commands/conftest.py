@@ -1,12 +1,14 @@
 """A network as a run leaves it behind, and its data set: what commands are asked about."""
 
+import io
+import sys
 from types import SimpleNamespace
 
 import pytest
 from run_on_disk import settings_of, write_weights
 from small_runs import data  # noqa: F401
 
-from tinynet import models
+from tinynet import commands, console, models
 from tinynet.data import measure
 from tinynet.data.sets.synthetic import make_dataset
 
@@ -31,3 +33,23 @@ def trained(data, tmp_path_factory):  # noqa: F811
         net = models.alexnet(**settings["network"])
         paths.append(write_weights(root / f"run{seed}" / "final", net, statistics, settings).parent)
     return SimpleNamespace(path=paths[0], other=paths[1], data=data)
+
+
+@pytest.fixture
+def ask(capsys, monkeypatch):
+    """ask(words...) -> exit code, stdout, stderr of a command in this process."""
+
+    def run(*words, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        code: object = 0
+        try:
+            console.run(lambda: commands.main(list(map(str, words))))
+        except SystemExit as stopped:
+            code = stopped.code
+        out, err = capsys.readouterr()
+        if isinstance(code, str):
+            code, err = 1, f"{err}{code}\n"
+        assert "Traceback" not in err
+        return code or 0, out, err
+
+    return run

@@ -1,38 +1,15 @@
 """predict, test and features: what a trained network says of pictures, and what is told of those it cannot read."""
 
 import csv
-import io
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tinynet import commands, console
 from tinynet.data import Loader
 from tinynet.training import evaluate_networks, load_trained, predict
-
-
-@pytest.fixture
-def ask(capsys, monkeypatch):
-    """ask(words...) -> exit code, stdout, stderr of a command in this process."""
-
-    def run(*words, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        code: object = 0
-        try:
-            console.run(lambda: commands.main(list(map(str, words))))
-        except SystemExit as stopped:
-            code = stopped.code
-        out, err = capsys.readouterr()
-        if isinstance(code, str):
-            code, err = 1, f"{err}{code}\n"
-        assert "Traceback" not in err
-        return code or 0, out, err
-
-    return run
 
 
 def images(data) -> list[str]:

@@ -13,6 +13,9 @@ COMMANDS = {  # a file of this folder, and what it is for
     "test": "errors on labelled pictures, class by class, and which are taken for which",
     "features": "what a layer makes of pictures, as an array",
     "explain": "what an answer about a picture rests on, as a page",
+    "summary": "the layers of a model or a run, their sizes and totals, and where they live",
+    "time": "how long each layer takes, forwards and backwards",
+    "check": "a model's gradients against finite differences, layer by layer",
     "prepare": "decode and cut a data set's images once, for all epochs of all runs",
     "plot": "pictures of a run: learning curves, filters, test images and guesses",
 }

@@ -1,8 +1,12 @@
 """What several commands have in common: the trained network that they are given, images, and files that they write."""
 
 import argparse
+import inspect
+import json
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +14,7 @@ from tinynet.files import shown
 
 if TYPE_CHECKING:
     from tinynet.inspection.answers import Answer
+    from tinynet.network import Sequential
     from tinynet.training import Trained
 
 
@@ -26,6 +31,83 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="files, folders with pictures in them or below, or "
         "- for names from standard input, one a line")  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads that decode images (default: 2)")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to look at: a model, built, or a trained one. shape: of its input (C, H, W)."""
+
+    net: "Sequential"
+    shape: tuple[int, ...]
+    model: str
+    network: dict
+    title: str
+
+
+def add_subject(parser: argparse.ArgumentParser) -> None:
+    """MODEL-or-RUN, and how a model is built."""
+    add = parser.add_argument
+    add("subject", metavar="MODEL-or-RUN", help="one of tinynet's models, such as alexnet, your own as "
+        "module:function, or a run's folder")  # fmt: skip
+    add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the model, such as width=0.5")
+    add("--input", nargs=3, type=int, metavar=("C", "H", "W"), help="the input's shape, where the model does not tell")
+    parser.add_argument("--model", metavar="MODULE:FUNCTION", help="builds a run's network that is one of your own")
+
+
+def open_subject(args: argparse.Namespace, small: "Mapping[str, Mapping] | None" = None) -> Subject:
+    """The network that MODEL-or-RUN names. small: by model's name, arguments that make it small, which count for less
+    than those the user has set; weights are then those that it starts with. ValueError for what is neither.
+    """
+    from tinynet import models
+    from tinynet.errors import did_you_mean
+    from tinynet.models.building import MODELS
+
+    given = _arguments(args.set)
+    if args.subject in MODELS or (":" in args.subject and not os.path.exists(args.subject)):
+        name = args.subject
+        network = {**(small or {}).get(name, {}), **given}
+        return Subject(models.build(name, **network), _shape(args, name, network), name, network, name)
+    if not os.path.exists(args.subject):
+        hint = did_you_mean(args.subject, MODELS)
+        expected = f"expected a model, {', '.join(MODELS)}, your own as module:function, or a run's folder"
+        raise ValueError(f"{shown(args.subject)}: no model and no path: {expected}{hint}")
+    if given and small is None:
+        raise ValueError(f"--set {args.set[0]}: {shown(args.subject)} has its own arguments")
+    args.best = False
+    trained = load(args, args.subject)
+    name, title = trained.settings["model"], shown(trained.path)
+    if small is None:
+        side = trained.settings["crop"]
+        return Subject(trained.net, (trained.channels, side, side), name, trained.settings["network"], title)
+    network = {**trained.settings["network"], **small.get(name, {}), **given}
+    return Subject(models.build(args.model or name, **network), _shape(args, name, network), name, network, title)
+
+
+def _arguments(words: Sequence[str]) -> dict:
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name.isidentifier() and equals):
+            raise ValueError(f"--set {shown(word)}: expected NAME=VALUE, such as width=0.5")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _shape(args: argparse.Namespace, model: str, network: dict) -> tuple[int, ...]:
+    """(C, H, W) of a model's input: typed, else told by its arguments or their defaults."""
+    from tinynet import models
+
+    if args.input:
+        return tuple(args.input)
+    takes = inspect.signature(models.find(args.model or model)).parameters
+    values = {name: network.get(name, one.default) for name, one in takes.items()}
+    channels, side = values.get("in_channels"), values.get("input_size")
+    if not (isinstance(channels, int) and isinstance(side, int)):
+        raise ValueError(f"{model}: its arguments do not tell its input's shape: say it with --input C H W")
+    return channels, side, side
 
 
 def load(args: argparse.Namespace, path: str | Path | None = None) -> "Trained":
