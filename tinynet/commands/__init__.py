@@ -7,8 +7,9 @@ import argparse
 import importlib
 import sys
 
-ABOUT = "What is done before and after training; examples/ has the training itself."
+ABOUT = "Networks at work: before, in and after their training."
 COMMANDS = {  # a file of this folder, and what it is for
+    "train": "a model on a data set, as the pages in examples/ do",
     "predict": "what a trained network sees in pictures: the best classes and their probabilities",
     "test": "errors on labelled pictures, class by class, and which are taken for which",
     "features": "what a layer makes of pictures, as an array",

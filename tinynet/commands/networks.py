@@ -62,7 +62,7 @@ def open_subject(args: argparse.Namespace, small: "Mapping[str, Mapping] | None"
     from tinynet.errors import did_you_mean
     from tinynet.models.building import MODELS
 
-    given = _arguments(args.set)
+    given = arguments(args.set)
     if args.subject in MODELS or (":" in args.subject and not os.path.exists(args.subject)):
         name = args.subject
         network = {**(small or {}).get(name, {}), **given}
@@ -83,7 +83,8 @@ def open_subject(args: argparse.Namespace, small: "Mapping[str, Mapping] | None"
     return Subject(models.build(args.model or name, **network), _shape(args, name, network), name, network, title)
 
 
-def _arguments(words: Sequence[str]) -> dict:
+def arguments(words: Sequence[str]) -> dict:
+    """What NAME=VALUE stands for: values are JSON, or texts. ValueError for other words."""
     found = {}
     for word in words:
         name, equals, value = word.partition("=")

@@ -18,25 +18,38 @@ def parse_options(
     process with exit code 2 and a sentence, as argparse does. starts: the job starts from trained --weights.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    _add_common(parser)
+    add_run_options(parser)
+    _add_test_options(parser)
     add_options(parser, presets)
     typed = parser.parse_args(arguments)
-    for name in ("data", "output_dir", "resume"):
-        if getattr(typed, name) == "":
-            parser.error(f"--{name.replace('_', '-')}: expected a path, got nothing")
-    if typed.test_only and not (typed.weights or typed.resume):
-        parser.error("--test-only needs --weights PATH, what to evaluate")
-    if starts and not (typed.weights or typed.resume):
-        parser.error("--weights PATH is missing: the run, checkpoint or weights to start from")
-    if (typed.views or typed.class_table or (not starts and (typed.weights or typed.model))) and not typed.test_only:
-        parser.error("--weights, --views, --class-table and --model are for --test-only; --resume goes on")
-    if typed.resume is True and not typed.output_dir:
-        parser.error("--resume needs a PATH, or --output-dir")
+    if problem := _test_problem(typed, starts) or run_problem(typed):
+        parser.error(problem)
     typed.views = typed.views or ["middle", "ten"]
     return typed
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def run_problem(typed: argparse.Namespace) -> str | None:
+    """What cannot be among the options of `add_run_options`, in a sentence."""
+    for name in ("data", "output_dir", "resume"):
+        if getattr(typed, name) == "":
+            return f"--{name.replace('_', '-')}: expected a path, got nothing"
+    if typed.resume is True and not typed.output_dir:
+        return "--resume needs a PATH, or --output-dir"
+    return None
+
+
+def _test_problem(typed: argparse.Namespace, starts: bool) -> str | None:
+    if typed.test_only and not (typed.weights or typed.resume):
+        return "--test-only needs --weights PATH, what to evaluate"
+    if starts and not (typed.weights or typed.resume):
+        return "--weights PATH is missing: the run, checkpoint or weights to start from"
+    if (typed.views or typed.class_table or (not starts and (typed.weights or typed.model))) and not typed.test_only:
+        return "--weights, --views, --class-table and --model are for --test-only; --resume goes on"
+    return None
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """What every run takes, beside its settings."""
     add = parser.add_argument
     add("--data", metavar="DIR", help="ImageNet in any of its layouts, any folders train/CLASS and val/CLASS, or what "
         "`python -m tinynet prepare` made of them; left out: a small synthetic data set is drawn")  # fmt: skip
@@ -45,9 +58,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--resume", nargs="?", const=True, metavar="PATH", help=f"{resume}, or from the start where there is none")
     add("--override", action="store_true", help="let options given with --resume differ from the checkpoint's, except "
         "where the weights would have other shapes")  # fmt: skip
-    add("--test-only", action="store_true", help="only evaluate what --weights or --resume names")
     add("--workers", type=int, default=2, help="threads that decode images; 0: none (default: 2)")
 
+
+def _add_test_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--test-only", action="store_true", help="only evaluate what --weights or --resume names")
     add = parser.add_argument_group("with --test-only").add_argument
     add("--weights", nargs="+", metavar="PATH", help="weights, checkpoints or runs; answers of several are averaged")
     views = "middle or ten, and either with +vertical or +diagonal mirrors and +rotations"

@@ -27,7 +27,7 @@ PAPERS = 256, 227  # what the paper cuts its crops from, and their size: others 
 class Fitted(Generic[S]):
     """A preset some of whose settings, RULED, follow from the number and the size of the training images.
 
-    settings: all others, of a job that has RULED, `lr`, `width`, `init` and `preset`. crops: sizes of the net's input
+    settings: all others, of a job that has RULED, `lr` and `preset`. crops: sizes of the net's input
     to choose from, the smallest first: those that its poolings divide well.
     """
 
@@ -49,8 +49,9 @@ class Fitted(Generic[S]):
             f"batch size {batch_size}": f"for {count:,} pictures: 16 up to 200, 32 up to 2,000, then 64",
             f"epochs {epochs}": f"to see {MOST_SEEN:,} pictures, but 12 at least and 60 at most",
             f"rate {settings.lr:g}, a tenth of it after {step} epochs": "three fifths of them",
-            ", ".join(f"{name} {getattr(settings, name)}" for name in ("width", "init")): "for all",
         }
+        if rest := [f"{name} {getattr(settings, name)}" for name in ("width", "init") if hasattr(settings, name)]:
+            rules[", ".join(rest)] = "for all"
         return dataclasses.replace(settings, **ruled), rules
 
     def following(self, settings: S, typed: Mapping[str, Any]) -> S:

@@ -57,7 +57,7 @@ class Run:
         """See `open`; the stack is left with the run."""
         self.typed, self.job, self._stack = typed, job, stack
         self._started = time.perf_counter()
-        if typed.test_only:
+        if getattr(typed, "test_only", False):
             raise ValueError("--test-only: this page does nothing but train; report_errors(typed) is what it lacks")
         if typed.workers < 0:
             raise ValueError(f"--workers {typed.workers}: expected 0 or more")
