@@ -84,6 +84,7 @@ def test_pictures_that_cannot_be_read_are_named_and_the_rest_goes_on(ask, traine
     assert [("guesses" in entry, "error" in entry) for entry in found] == [(False, True), (True, False), (False, True)]
     alone = json.loads(ask("predict", trained.path, good, "--json")[1])
     assert alone == [found[1]]
+    assert ask("predict", trained.path, tmp_path / "nowhere.png")[1] == ""
 
 
 @pytest.mark.parametrize(

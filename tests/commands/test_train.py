@@ -7,6 +7,7 @@ import pytest
 import safetensors.numpy
 from cifar_files import write_cifar10
 from idx_files import write_idx
+from PIL import Image
 
 from tinynet import models
 from tinynet.training import load_trained
@@ -51,6 +52,10 @@ def test_settings_are_those_of_the_pages(ask, tmp_path):
     kept = json.loads((tmp_path / "a" / "run.json").read_text())
     assert code == 0 and (kept["resize"], kept["crop"], kept["batch_size"], kept["mirror"]) == (28, 28, 64, False)
     assert "ten views" not in told and load_trained(tmp_path / "a").channels == 1
+    image = tmp_path / "digit.png"
+    Image.fromarray(np.tile(np.arange(28, dtype=np.uint8) * 9, (28, 1))).save(image)
+    told = [ask("predict", tmp_path / "a", image, "--json", *views)[1] for views in ([], ["--views", "middle"])]
+    assert told[0] == told[1] != ask("predict", tmp_path / "a", image, "--json", "--views", "ten")[1]
     write_cifar10(tmp_path / "cifar", count=20)
     words = ["--data", tmp_path / "cifar", "--epochs", 1, "--output-dir", tmp_path / "b"]
     assert ask("train", "cifar10_quick", *words)[0] == 0

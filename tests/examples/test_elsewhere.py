@@ -55,6 +55,9 @@ def test_nothing_that_only_posix_has_is_needed(data, tmp_path):
     assert b"Validation, ten views: top-1 error" in tested.stdout
     drawn = python(tmp_path, "-m", "tinynet", "plot", "whole", "--images", 2, "--out", "pictures")
     assert b"conv1_filters.png" in drawn.stdout and len(list((tmp_path / "pictures").glob("*.png"))) == 4
+    image = min((images / "val").rglob("*.jpg"))
+    asked = python(tmp_path, "-m", "tinynet", "predict", "whole", image, "--out", "answers.csv")
+    assert b"1 pictures: answers.csv" in asked.stdout and (tmp_path / "answers.csv").read_bytes().count(b"\n") == 4
     cores = f"processes that decode (default: the cores, {os.cpu_count()})"
     shown = python(tmp_path, "-m", "tinynet", "prepare", "--help").stdout.decode("cp1252")
     assert cores in " ".join(shown.split())

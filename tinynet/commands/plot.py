@@ -1,5 +1,7 @@
 """Draws the pictures of a run in any state, finished, interrupted or under way: learning curves, conv1's kernels, test
 images with the best guesses, and the training images nearest to them.
+
+    python -m tinynet plot runs/alexnet-imagenette-1
 """
 
 import argparse

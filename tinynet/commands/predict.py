@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     networks.add_images(parser)
     add = parser.add_argument
     add("--top", type=int, metavar="K", help="classes for each picture (default: 5, or all of fewer)")
-    add("--views", default="ten", help="middle or ten, and either with +vertical or +diagonal mirrors and +rotations "
-        "(default: ten)")  # fmt: skip
+    add("--views", help="middle or ten, and either with +vertical or +diagonal mirrors and +rotations (default: ten, "
+        "or middle of a network trained without mirrors)")  # fmt: skip
     add("--with", nargs="+", default=[], dest="others", metavar="RUN", help="networks whose answers are averaged in")
     add("--out", metavar="FILE", help="X.csv, a row for each picture and rank, or X.json, in place of the table")
     add("--json", action="store_true", help="print JSON in place of the table")
@@ -40,11 +40,12 @@ def run(args: argparse.Namespace) -> None:
     from tinynet.inspection.answers import predict_files
 
     check_output("--out", args.out, (".csv", ".json"))
-    view_count(args.views)  # or says which there are
+    view_count(args.views or "ten")  # or says which there are
     trained = [networks.load(args, path) for path in (args.run_path, *args.others)]
     classes, names = trained[0].settings["classes"], trained[0].settings["names"]
     if args.top is not None and not 1 <= args.top <= len(classes):
         raise ValueError(f"--top {args.top}: the network knows {len(classes)} classes: expected 1 to {len(classes)}")
+    views = args.views or ("ten" if trained[0].settings.get("mirror", True) else "middle")
     top, paths = args.top or min(5, len(classes)), networks.listed(args.images)
     problems = networks.Problems()
 
@@ -60,11 +61,14 @@ def run(args: argparse.Namespace) -> None:
         ]
         return {"file": answer.path, "guesses": guesses}
 
-    answers = predict_files(trained, paths, args.views, args.workers)
+    answers = predict_files(trained, paths, views, args.workers)
     records = map(record, networks.watched("predicting", answers, len(paths), problems))
     if args.out:
         write = _write_csv if args.out.lower().endswith(".csv") else _write_json
-        with written_whole(Path(args.out)) as partial, open(partial, "x", newline="", encoding="utf-8") as file:
+        with (
+            written_whole(Path(args.out)) as partial,  # errors: names of files are bytes, on some systems
+            open(partial, "x", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             write(records, file)
         print(f"{len(paths) - problems.count:,} pictures: {shown(args.out)}")
     elif args.json:
@@ -95,13 +99,14 @@ def _write_table(records: Iterable[dict], width: int) -> None:
     from tqdm import tqdm
 
     width = min(WIDEST, max(len("file"), width))
-    tqdm.write(f"{'file':{width}}  probability  class")
+    head = f"{'file':{width}}  probability  class\n"
     for record in records:
         name = shown(record["file"])
-        if len(name) > width:
-            tqdm.write(name)
-            name = ""
-        for guess in record.get("guesses", ()):
+        guesses = record.get("guesses", ())
+        if guesses and (head or len(name) > width):
+            tqdm.write(head + f"{name}\n" * (len(name) > width), end="")
+            name, head = name * (len(name) <= width), ""
+        for guess in guesses:
             called = shown(guess["name"]) + f" ({shown(guess['class'])})" * (guess["class"] != guess["name"])
             tqdm.write(f"{name:{width}}  {100 * guess['probability']:9.2f} %  {called}")
             name = ""

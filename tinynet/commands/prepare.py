@@ -1,6 +1,8 @@
 """Decodes the images of a data set and cuts them to squares once, into a folder that training reads in place of the
 data set with --data: the batches are the same, and nothing is decoded again. ImageNet at 256 x 256 takes 262 GB. An
 interrupted command is given again, and goes on.
+
+    python -m tinynet prepare --data /path/to/imagenet --out /path/to/cache
 """
 
 import argparse
