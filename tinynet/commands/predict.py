@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
         if answer.values is None:
             return {"file": answer.path, "error": answer.problem}
         best = (-answer.values).argsort(kind="stable")[:top].tolist()
-        probabilities = answer.values.round(6)
+        probabilities = answer.values.astype(float).round(6)
         guesses = [
             {"rank": rank, "class": classes[one], "name": names[one], "probability": probabilities[one].item()}
             for rank, one in enumerate(best, start=1)
