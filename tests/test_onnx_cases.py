@@ -149,13 +149,11 @@ def pool(case: Case, layer_class: type, **options) -> tuple:
     if case.operator.startswith("Global"):
         return layer_class(x.shape[2:]), x
     settings = windows(case, x.shape[2:])
-    if any(before != after for before, after in settings["padding"]):
-        raise NotExpressible("padding on one side")
-    padding = tuple(before for before, _ in settings["padding"])
-    if any(2 * p > k for p, k in zip(padding, settings["kernel_size"], strict=True)):
+    padding = settings["padding"]
+    if any(2 * max(p) > k for p, k in zip(padding, settings["kernel_size"], strict=True)):
         raise NotExpressible("padding of more than half of the kernel")
     ceil_mode = bool(case.attributes.get("ceil_mode", 0))
-    return layer_class(**{**settings, "padding": padding}, ceil_mode=ceil_mode, **options), x
+    return layer_class(**settings, ceil_mode=ceil_mode, **options), x
 
 
 def max_pool(case: Case) -> Pairs:

@@ -12,12 +12,12 @@ from tinynet.files import shown
 LONGEST = 4000  # characters of a line; a name may have a million
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: object, names: Iterable[str]) -> str:
     """" (did you mean conv1?)", for the end of a sentence about a name that is not there; nothing where none is near,
     whatever its letters' case.
     """
     folded = {one.casefold(): one for one in names}
-    near = difflib.get_close_matches(name.casefold(), folded, 1)
+    near = difflib.get_close_matches(str(name).casefold(), folded, 1)
     return f" (did you mean {folded[near[0]]}?)" if near else ""
 
 

@@ -148,8 +148,9 @@ class Sequential(Container):
 
     def lowest_trained(self) -> int:
         """The position of the first layer whose parameters are trained; without one, the number of layers."""
-        trained = (any(owner.trainable for _, owner, _ in layer.parameters()) for layer in self)
-        return next((position for position, yes in enumerate(trained) if yes), len(self))
+        # lists: a generator that is left half done ends in Python's care, where Ctrl-C is lost
+        trained = [True in [owner.trainable for _, owner, _ in layer.parameters()] for layer in self]
+        return trained.index(True) if True in trained else len(self)
 
     @single_threaded_blas
     def backward_to(self, lowest: int, dy: Array) -> Array | None:

@@ -15,6 +15,7 @@ CASES = {  # input; kernel_size, stride, padding, ceil_mode
     "kh is not kw, rows left over": ((2, 2, 6, 8), ((3, 2), (2, 3))),
     "rows left over, ceil": ((2, 2, 6, 8), ((3, 2), (2, 3), 0, True)),
     "padded": ((2, 2, 5, 4), (3, 1, 1)),
+    "padded on one side": ((2, 2, 5, 6), (3, 2, ((0, 1), (1, 0)))),
     "padded, ceil": ((2, 2, 6, 5), ((3, 4), 2, (1, 2), True)),
     "larger than the input, ceil": ((2, 2, 2, 3), ((3, 4), 2, (0, 1), True)),
     "stride beyond the kernel": ((1, 2, 7, 8), (2, 3)),
@@ -23,7 +24,7 @@ CASES = {  # input; kernel_size, stride, padding, ceil_mode
 
 def settings(layer):
     """The arguments of the reference."""
-    return layer.kernel_size, layer.stride, tuple((side, side) for side in layer.padding), layer.ceil_mode
+    return layer.kernel_size, layer.stride, tuple(layer._sides(layer.padding)), layer.ceil_mode
 
 
 @pytest.mark.parametrize("order", [to_device, batch_last], ids=["C order", "batch-last"])

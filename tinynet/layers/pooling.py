@@ -1,31 +1,48 @@
 """MaxPool2d and AvgPool2d. Their arithmetic is operations/pooling.py."""
 
+from typing import Any
+
 from tinynet.backend import Array
 from tinynet.layers.layer import Layer, Shape, pair
 from tinynet.operations import pooling
 from tinynet.operations.window import Window
 
+Sides = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
+
 
 class _Pool2d(Layer):
-    """What both poolings share: windows of kernel_size moved by stride over zero-padded rows and columns."""
+    """What both poolings share: windows of kernel_size moved by stride over zero-padded rows and columns.
+
+    padding: a number, (vertical, horizontal), or ((top, bottom), (left, right)).
+    """
 
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] | None = None,
-        padding: int | tuple[int, int] = 0,
+        padding: Sides = 0,
         ceil_mode: bool = False,
     ):
         super().__init__()
         self.kernel_size = pair(kernel_size, f"{self.name}: kernel_size", 1)
         self.stride = pair(kernel_size if stride is None else stride, f"{self.name}: stride", 1)
-        self.padding = pair(padding, f"{self.name}: padding", 0)
+        self.padding = padding
         self.ceil_mode = ceil_mode
-        if any(2 * padding > kernel for padding, kernel in zip(self.padding, self.kernel_size, strict=True)):
+        sides = self._sides(padding)
+        if any(2 * max(side) > kernel for side, kernel in zip(sides, self.kernel_size, strict=True)):
             raise ValueError(
                 f"{self.name}: padding must be at most half of the kernel, or a window would see padding only;"
                 f" got padding={padding}, kernel_size={kernel_size}"
             )
+
+    def _sides(self, padding: Any) -> list[tuple[int, int]]:
+        """((top, bottom), (left, right))."""
+        if isinstance(padding, tuple | list) and all(isinstance(side, tuple | list) for side in padding):
+            if len(padding) != 2:
+                raise TypeError(f"{self.name}: padding: expected ((top, bottom), (left, right)), got {padding!r}")
+            return [pair(tuple(side), f"{self.name}: padding", 0) for side in padding]
+        vertical, horizontal = pair(padding, f"{self.name}: padding", 0)
+        return [(vertical, vertical), (horizontal, horizontal)]
 
     def _windows(self, shape: tuple) -> tuple[Window, Window]:
         if len(shape) != 4:
@@ -34,13 +51,13 @@ class _Pool2d(Layer):
 
     def _make_windows(self, shape: tuple, kernel_size, stride, padding, ceil_mode: bool) -> tuple[Window, Window]:
         vertical, horizontal = (
-            Window(size, kernel, step, side, side, ceil_mode)
-            for size, kernel, step, side in zip(shape[2:], kernel_size, stride, padding, strict=True)
+            Window(size, kernel, step, *sides, ceil_mode)
+            for size, kernel, step, sides in zip(shape[2:], kernel_size, stride, self._sides(padding), strict=True)
         )
         if min(vertical.output, horizontal.output) < 1:
             raise ValueError(
                 f"{self.name}: a kernel of {self.kernel_size[0]} x {self.kernel_size[1]} does not fit an input of"
-                f" {shape[2]} x {shape[3]} with padding {self.padding}"
+                f" {shape[2]} x {shape[3]} with padding {padding}"
             )
         return vertical, horizontal
 
@@ -49,10 +66,11 @@ class _Pool2d(Layer):
         return shape[1], vertical.output, horizontal.output
 
     def __repr__(self) -> str:
-        def short(value: tuple[int, int]) -> int | tuple[int, int]:
-            return value[0] if value[0] == value[1] else value
+        def short(value):
+            return value[0] if value[0] == value[1] else tuple(value)
 
-        padding = f", padding {short(self.padding)}" if any(self.padding) else ""
+        sides = self._sides(self.padding)
+        padding = f", padding {short([short(side) for side in sides])}" if any(map(any, sides)) else ""
         ceil = ", ceil" if self.ceil_mode else ""
         return f"{type(self).__name__}({short(self.kernel_size)}, stride {short(self.stride)}{padding}{ceil})"
 
@@ -97,7 +115,7 @@ class AvgPool2d(_Pool2d):
         self,
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] | None = None,
-        padding: int | tuple[int, int] = 0,
+        padding: Sides = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ):

@@ -63,7 +63,7 @@ class Towers(Container):
     def backward(self, dy: Array) -> Array | None:
         """Every device knows all of dy, and what it finds of dx is its own kernels' part: dx is the sum."""
         dy = self._everywhere(dy, "output", "backward")
-        lowest = 0 if self.needs_dx else min(tower.lowest_trained() for tower in self.towers)  # they meet on the way
+        lowest = 0 if self.needs_dx else min([tower.lowest_trained() for tower in self.towers])  # they meet on the way
 
         def run(rank: int) -> tuple:
             return self.towers[rank].backward_to(lowest, on_device(dy, rank)), record_event()
