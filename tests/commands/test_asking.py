@@ -7,8 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from run_on_disk import write_weights
 
+from tinynet import models
+from tinynet.backend import to_device
 from tinynet.data import Loader
+from tinynet.inspection.explanations import _as_loss
 from tinynet.training import evaluate_networks, load_trained, predict
 
 
@@ -175,6 +179,37 @@ def test_an_explanation_is_a_page(ask, trained, tmp_path, monkeypatch):
     assert Path("explanation.png").read_bytes()[:4] == b"\x89PNG"
     code, out, _ = ask("explain", trained.path, image, "--class", "The CROSS", "--out", "cross.png")
     assert code == 0 and f"the cross, {100 * best[2]:.1f} %" in out and Path("cross.png").exists()
+
+
+def test_an_explanation_says_what_it_leaves_out(ask, trained, tmp_path, monkeypatch):
+    """Grad-CAM, of a network without convolutions; all, of one whose answer is no number."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    name, known = f"flat_{tmp_path.name}", load_trained(trained.path)
+    code = "from tinynet import Flatten, Linear, Sequential\n\ndef net():\n"
+    code += "    return Sequential([('flatten', Flatten()), ('fc', Linear(3 * 67**2, 3))])\n"
+    Path(f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    net, settings = models.build(f"{name}:net"), known.settings | {"model": f"{name}:net", "network": {}}
+    net["fc"].params["bias"][:] = to_device(np.array([0, 1, 0], np.float32))
+    write_weights(tmp_path / "flat", net, known.statistics, settings)
+    words = ["explain", "flat/weights.safetensors", images(trained.data)[0], "--model", f"{name}:net"]
+    code, out, err = ask(*words)
+    assert (code, err) == (0, "") and "(No Grad-CAM: the network has no convolution)" in out
+    Path("explanation.png").unlink()
+    net["fc"].params["bias"][:] = np.nan
+    write_weights(tmp_path / "flat", net, known.statistics, settings)
+    code, out, err = ask(*words)
+    assert code == 1 and "what the network gives is not finite" in err and not Path("explanation.png").exists()
+
+
+def test_occlusion_is_drawn_by_its_sign():
+    picture = np.full((2, 2, 1), 102, np.uint8)
+    drawn = _as_loss(np.array([[0.5, -0.5], [0, 0.25]]), picture)
+    red, blue, nothing, less_red = drawn.reshape(4, 3)
+    assert red[0] > 0.7 and red[2] < 0.2 and blue[2] > 0.7 and blue[0] < 0.2
+    np.testing.assert_allclose(nothing, 0.4)
+    np.testing.assert_allclose(less_red, (red + nothing) / 2)
 
 
 def test_other_classes_are_refused(ask, trained, folder, tmp_path):

@@ -139,3 +139,19 @@ def test_the_network_stays_as_it_was():
     assert all((to_host(gradient) == gradients[name]).all() for name, gradient in net.grads.items())
     assert (to_host(net.forward(x)) == logits).all() and (to_host(x) == kept).all()
     assert net["dropout6"].step == steps and not net.needs_dx and net["conv1"].trainable and not net["conv2"].trainable
+
+
+def test_the_network_stays_as_it_was_when_a_layer_fails(monkeypatch):
+    net = make_net()
+    net["conv2"].trainable = False
+
+    def fail(dy):
+        raise MemoryError
+
+    monkeypatch.setattr(net["pool2"], "backward", fail)  # above the maps that Grad-CAM weighs
+    for measure in (input_gradient, grad_cam):
+        with pytest.raises(MemoryError):
+            measure(net, to_device(X), 0)
+        assert not net.needs_dx and net["conv1"].trainable and not net["conv2"].trainable
+    drawn = [to_host(net.forward(to_device(X), train=True)).copy() for _ in range(8)]
+    assert any((one != drawn[0]).any() for one in drawn)  # dropout acts in training as before

@@ -1,6 +1,7 @@
 """Draws what a trained network's answer about one picture rests on, side by side: the gradient of its class's score by
 the pixels, the same through ReLUs that pass on positive gradients only (guided backpropagation), Grad-CAM over the
-last convolution, and how much of the class's probability is lost where a grey square covers the picture.
+last convolution, and how much of the class's probability is lost where a grey square covers the picture. A network
+without convolutions has no Grad-CAM. The picture is cut, and pixels scaled, as in the network's training.
 
     python -m tinynet explain runs/alexnet-imagenette-1 dog.jpg --out dog.png
     python -m tinynet explain runs/alexnet-imagenette-1 dog.jpg --class "golf ball" --out ball.png

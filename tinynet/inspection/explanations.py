@@ -7,12 +7,14 @@ import numpy as np
 from tinynet.backend import to_host
 from tinynet.data import Loader
 from tinynet.data.stores.files import image_files
-from tinynet.errors import DataError, did_you_mean
+from tinynet.errors import DataError, NonFiniteError, did_you_mean
 from tinynet.files import shown
 from tinynet.inspection import plots
 from tinynet.inspection.saliency import grad_cam, input_gradient, occlusion
 from tinynet.training import Trained
 from tinynet.training.evaluation import mean_softmax
+
+NO_CAM = "No Grad-CAM: the network has no convolution"
 
 
 def find_class(trained: Trained, wanted: str) -> int:
@@ -30,7 +32,8 @@ def draw_explanation(trained: Trained, image: str | Path, path: str | Path, labe
     """The page as a PNG, for a class, by default the best one: the middle crop, the gradient of the class's logit,
     the same by guided backpropagation, Grad-CAM and occlusion. Returns a sentence on it, fit for a terminal.
 
-    DataError for an image that cannot be read, or a network that is not for pictures.
+    DataError for an image that cannot be read, or a network that is not for pictures; NonFiniteError for one whose
+    answer is no numbers.
     """
     plots.check_matplotlib()
     settings, net = trained.settings, trained.net
@@ -41,18 +44,24 @@ def draw_explanation(trained: Trained, image: str | Path, path: str | Path, labe
     [batch] = Loader(split, 1, settings["resize"], settings["crop"], "middle", workers=0).epoch()
     x = trained.prepare()(batch)
     row = mean_softmax(to_host(net.forward(x)), 1)[0]
+    if not np.isfinite(row).all():
+        raise NonFiniteError(f"{shown(trained.path)}: what the network gives is not finite")
     label = int(row.argmax()) if label is None else label
+    picture, lost, cam = batch.images[0].transpose(1, 2, 0), occlusion(net, x, label), grad_cam(net, x, label)
     panels = [
         ("gradient", _as_light(input_gradient(net, x, label)), False),
         ("guided backpropagation", _as_colours(input_gradient(net, x, label, guided=True)), False),
-        ("occlusion", occlusion(net, x, label), True),
+        *([] if cam is None else [("Grad-CAM", cam, True)]),
+        ("occlusion", _as_loss(lost, picture), False),
     ]
-    if (cam := grad_cam(net, x, label)) is not None:
-        panels.insert(2, ("Grad-CAM", cam, True))
     name, probability = settings["names"][label], 100 * row[label]
-    title = f"{Path(image).name}: {name}, {probability:.1f} % by the middle crop, and what that rests on. Red: most"
-    plots.explanation(batch.images[0].transpose(1, 2, 0), panels, row, label, settings["names"], path, title)
-    return shown(f"{image}: {name}, {probability:.1f} %; what that rests on: {path}")
+    title = f"{Path(image).name}: {name}, {probability:.1f} % by the middle crop, and what that rests on. "
+    title += f"{NO_CAM}. " if cam is None else "Grad-CAM: most in red. "
+    title += f"Occlusion: red where covering costs probability, at most {100 * max(0, lost.max()):.1f} points, blue "
+    title += "where it adds some"
+    plots.explanation(picture, panels, row, label, settings["names"], path, title)
+    without = f" ({NO_CAM})" if cam is None else ""
+    return shown(f"{image}: {name}, {probability:.1f} %; what that rests on: {path}{without}")
 
 
 def _as_light(gradient: np.ndarray) -> np.ndarray:
@@ -65,3 +74,13 @@ def _as_colours(gradient: np.ndarray) -> np.ndarray:
     """(C, H, W) to (H, W, 3): grey is zero."""
     scaled = 0.5 + 0.5 * np.clip(gradient / max(np.percentile(abs(gradient), 99.5), 1e-30), -1, 1)
     return np.broadcast_to(scaled, (3, *scaled.shape[1:])).transpose(1, 2, 0)
+
+
+def _as_loss(lost: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """(H, W) over a picture (H, W, C) to (H, W, 3): the picture in grey, the redder the more is lost, bluer where some
+    is gained; the largest of either has the full colour.
+    """
+    grey = np.repeat(picture.mean(axis=2, keepdims=True) / 255, 3, axis=2)
+    share = 0.8 * abs(lost)[..., None] / max(abs(lost).max(), 1e-30)
+    colour = np.where(lost[..., None] > 0, (0.85, 0.1, 0.1), (0.1, 0.3, 0.9))
+    return (1 - share) * grey + share * colour

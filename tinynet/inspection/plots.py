@@ -207,7 +207,7 @@ def explanation(
     """
     page = _Page(len(panels) + 2, 1, IMAGE + LABEL + GAP, title)
     with page.drawing(path):
-        page.image(image, *page.place(0), names[label])
+        page.image(image, *page.place(0), "the picture")  # not the class: it may be one that is not there
         for position, (name, values, is_map) in enumerate(panels, start=1):
             left, top = page.place(position)
             page.image(image if is_map else (255 * values).astype(np.uint8), left, top, name)
