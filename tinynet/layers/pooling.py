@@ -28,10 +28,12 @@ class _Pool2d(Layer):
         self.stride = pair(kernel_size if stride is None else stride, f"{self.name}: stride", 1)
         self.padding = padding
         self.ceil_mode = ceil_mode
-        sides = self._sides(padding)
-        if any(2 * max(side) > kernel for side, kernel in zip(sides, self.kernel_size, strict=True)):
+        pairs = list(zip(self._sides(padding), self.kernel_size, strict=True))
+        even = all(before == after for (before, after), _ in pairs)
+        if any(2 * max(side) > kernel if even else max(side) >= kernel for side, kernel in pairs):
+            most = "at most half of the kernel" if even else "smaller than the kernel"
             raise ValueError(
-                f"{self.name}: padding must be at most half of the kernel, or a window would see padding only;"
+                f"{self.name}: padding must be {most}, or a window would see padding only;"
                 f" got padding={padding}, kernel_size={kernel_size}"
             )
 
