@@ -4,15 +4,18 @@
     python examples/finetune.py --data ... --weights ... --freeze-below fc6                      the convolutions stay
     python examples/finetune.py --data ... --weights ... --freeze-below fc6 --cache-features     and are computed once
 
---weights: a run's folder, a checkpoint or final weights. Pictures are cut, and pixels scaled, as its own were. The last
+--weights: a run's folder, a checkpoint or final weights; or an ONNX file or torchvision's weights, with --preprocessing
+imagenet-torchvision. Pictures are cut, and pixels scaled, as its own were. The last
 layer stays where the classes have the same names, and is drawn anew otherwise; layers below it learn more slowly.
 """
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 
 from tinynet import SGD, SoftmaxCrossEntropy, StepSchedule, console, parallel
 from tinynet.inspection.pictures import draw_training
+from tinynet.interchange import load_network
 from tinynet.training import (
     Run,
     RunSettings,
@@ -54,7 +57,7 @@ USUAL = Settings(resize=256, crop=227, batch_size=64, epochs=12)  # resize and c
 
 
 def train(typed: argparse.Namespace) -> None:
-    start = starting_point(typed)
+    start = starting_point(typed, partial(load_network, preprocessing=typed.preprocessing))
     with Run.open(typed, "finetune") as run:
         s = run.settle(sized(USUAL, start, typed))
         data = run.open_data()

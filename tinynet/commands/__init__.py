@@ -14,6 +14,7 @@ COMMANDS = {  # a file of this folder, and what it is for
     "test": "errors on labelled pictures, class by class, and which are taken for which",
     "features": "what a layer makes of pictures, as an array",
     "explain": "what an answer about a picture rests on, as a page",
+    "convert": "a network as another kind of file: ONNX, torchvision's",
     "summary": "the layers of a model or a run, their sizes and totals, and where they live",
     "time": "how long each layer takes, forwards and backwards",
     "check": "a model's gradients against finite differences, layer by layer",

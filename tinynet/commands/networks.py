@@ -20,10 +20,20 @@ if TYPE_CHECKING:
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """RUN, --best and --model."""
-    parser.add_argument("run_path", metavar="RUN", help="a run's folder, or its weights or one of its checkpoints")
+    parser.add_argument("run_path", metavar="RUN", help="a run's folder, its weights or one of its checkpoints, or an "
+        "ONNX file, a .caffemodel, or torchvision's weights (.safetensors, .pth)")  # fmt: skip
+    add_preprocessing(parser)
     parser.add_argument("--best", action="store_true", help="of a run's folder, the checkpoint of the lowest "
         "validation error (default: the final weights)")  # fmt: skip
     parser.add_argument("--model", metavar="MODULE:FUNCTION", help="builds the network, where it is one of your own")
+
+
+def add_preprocessing(parser: argparse.ArgumentParser) -> None:
+    """What somebody else's file does not say: --preprocessing and --classes."""
+    ways = "imagenet-torchvision or imagenet-caffe"
+    parser.add_argument("--preprocessing", metavar="NAME", help=f"of a file from elsewhere: {ways}")
+    parser.add_argument("--classes", metavar="FILE", help="of a file from elsewhere: the classes' names, one a line")
+    parser.add_argument("--mean", metavar="FILE", help="Caffe's mean image, .binaryproto or .npy")
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +70,11 @@ def open_subject(args: argparse.Namespace, small: "Mapping[str, Mapping] | None"
     """
     from tinynet import models
     from tinynet.errors import did_you_mean
+    from tinynet.interchange.foreign import is_foreign, read_network
     from tinynet.models.building import MODELS
+    from tinynet.models.chain import describe
+    from tinynet.training import load_trained
+    from tinynet.training.report import warn
 
     given = arguments(args.set)
     if args.subject in MODELS or (":" in args.subject and not os.path.exists(args.subject)):
@@ -73,14 +87,21 @@ def open_subject(args: argparse.Namespace, small: "Mapping[str, Mapping] | None"
         raise ValueError(f"{shown(args.subject)}: no model and no path: {expected}{hint}")
     if given and small is None:
         raise ValueError(f"--set {args.set[0]}: {shown(args.subject)} has its own arguments")
-    args.best = False
-    trained = load(args, args.subject)
+    if is_foreign(args.subject):
+        read = read_network(args.subject)
+        shape = tuple(args.input or read.shape or ()) or _unknown(args)
+        return Subject(read.net, shape, "chain", {"layers": describe(read.net)}, args.subject)
+    trained = load_trained(args.subject, report=warn, model=args.model)
     name, title = trained.settings["model"], shown(trained.path)
     if small is None:
         side = trained.settings["crop"]
         return Subject(trained.net, (trained.channels, side, side), name, trained.settings["network"], title)
     network = {**trained.settings["network"], **small.get(name, {}), **given}
     return Subject(models.build(args.model or name, **network), _shape(args, name, network), name, network, title)
+
+
+def _unknown(args: argparse.Namespace) -> tuple[int, ...]:
+    raise ValueError(f"{shown(args.subject)}: does not tell its input's shape: say it with --input C H W")
 
 
 def arguments(words: Sequence[str]) -> dict:
@@ -113,11 +134,15 @@ def _shape(args: argparse.Namespace, model: str, network: dict) -> tuple[int, ..
 
 def load(args: argparse.Namespace, path: str | Path | None = None) -> "Trained":
     """The network of RUN, or of another path, as the options of `add_run` say. CheckpointError where there is none."""
-    from tinynet.training import best_checkpoint, load_trained
+    from tinynet.interchange.foreign import is_foreign, load_network
+    from tinynet.training import best_checkpoint
     from tinynet.training.report import warn
 
     path = args.run_path if path is None else path
-    return load_trained(best_checkpoint(path) if args.best else path, report=warn, model=args.model)
+    path = best_checkpoint(path) if args.best else path
+    if not is_foreign(path) and getattr(args, "others", None):  # the options are for one of the others
+        return load_network(path, warn, args.model)
+    return load_network(path, warn, args.model, args.preprocessing, args.classes, args.mean)
 
 
 def listed(images: Sequence[str]) -> list[str]:

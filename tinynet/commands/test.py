@@ -7,6 +7,7 @@ class by class, and which classes are taken for which.
 
 import argparse
 import contextlib
+import functools
 import json
 import sys
 
@@ -42,11 +43,11 @@ def run(args: argparse.Namespace) -> None:
         check_output("--page", args.page, (".png",))
         if args.worst < 1:
             raise ValueError(f"--worst {args.worst}: expected 1 or more")
-    paths = [networks.load(args, path).path for path in (args.run_path, *args.others)]
+    paths = [args.run_path, *args.others]
     told = contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext()
     with told:
-        rest = args.val_share, args.model, args.workers, args.max_bad
-        data, results = tested(paths, args.views, args.data, *rest)
+        load = functools.partial(networks.load, args)
+        data, results = tested(paths, args.views, args.data, args.val_share, args.workers, args.max_bad, load)
         last = results[args.views[-1]]
         made = []
         if args.class_table:

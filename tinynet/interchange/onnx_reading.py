@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -160,8 +161,8 @@ def _windows(node: Node, kernel: Sequence[int], size: Shape | None) -> dict:
         raise node.refuse(f"auto_pad is {brief_text(automatic)}")
     if min(*stride, *kernel) < 1 or min(map(min, sides)) < 0 or max(*stride, *kernel, *map(max, sides)) > 1 << 16:
         raise node.refuse(f"a kernel of {kernel}, a stride of {stride} and padding of {sides}")
-    even = all(before == after for before, after in sides)
-    padding = tuple(before for before, _ in sides) if even else tuple(sides)
+    padding: Any = tuple(before for before, _ in sides) if all(one == other for one, other in sides) else tuple(sides)
+    padding = padding[0] if padding[0] == padding[1] and isinstance(padding[0], int) else padding
     return {"kernel_size": tuple(kernel), "stride": tuple(stride), "padding": padding}
 
 

@@ -5,7 +5,7 @@ of channels is Reshape, LRN, Reshape; dropout that scales at test is a product w
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,15 @@ from tinynet.network import Sequential, leaves
 OPSET, IR = 17, 8
 
 
-def write_onnx(net: Sequential, path: str | Path, input_shape: Shape, classes: Sequence[str] | None = None) -> None:
+def write_onnx(
+    net: Sequential, path: str | Path, input_shape: Shape, classes: Sequence[str] | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
     """Writes the network, for images of `input_shape` (C, H, W) and any number of them, and checks the file's form.
 
-    classes: names, which become metadata. CheckpointError that names a layer which ONNX has not (normalisation within
-    a channel, layers of one's own), or for a file that cannot be written; ValueError where the shape does not fit;
-    ImportError without the package onnx.
+    classes: names, which become metadata, as `metadata` does. CheckpointError that names a layer which ONNX has not
+    (normalisation within a channel, layers of one's own), or for a file that cannot be written; ValueError where the
+    shape does not fit; ImportError without the package onnx.
     """
     try:
         import onnx
@@ -60,8 +63,8 @@ def write_onnx(net: Sequential, path: str | Path, input_shape: Shape, classes: S
     )
     opset = helper.make_opsetid("", OPSET)
     model = helper.make_model(made, opset_imports=[opset], ir_version=IR, producer_name="tinynet")
-    if classes is not None:
-        helper.set_model_props(model, {"classes": json.dumps(list(classes))})
+    told = dict(metadata or {}) | ({"classes": json.dumps(list(classes))} if classes is not None else {})
+    helper.set_model_props(model, told)
     onnx.checker.check_model(model)
     try:
         with written_whole(Path(path)) as partial:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from tinynet.errors import did_you_mean
 from tinynet.models.alexnet import alexnet, alexnet_torchvision
+from tinynet.models.chain import chain
 from tinynet.models.cifar10 import cifar10_full, cifar10_quick
 from tinynet.models.lenet import lenet
 from tinynet.models.vgg import vgg, vgg_cifar
@@ -18,13 +19,15 @@ MODELS: dict[str, Callable[..., Sequential]] = {
     model.__name__: model
     for model in (alexnet, alexnet_torchvision, cifar10_full, cifar10_quick, lenet, vgg, vgg_cifar)
 }
+# what a file may name: these, and a chain of layers that it describes
+KNOWN = MODELS | {"chain": chain}
 
 
 def build(model: Model, /, **arguments) -> Sequential:
     """The network of this name with these arguments: one of MODELS, or "module:function", which is imported; or what a
     function returns.
 
-    So a name that comes from a file must be one of MODELS before it is given to this function. ValueError for a name or
+    So a name that comes from a file must be one of KNOWN before it is given to this function. ValueError for a name or
     an argument that is not known, TypeError when the function returns no Sequential, ImportError when there is none.
     """
     name, model = (model, find(model)) if isinstance(model, str) else (getattr(model, "__name__", "model"), model)
@@ -42,8 +45,8 @@ def find(name: str) -> Callable[..., Sequential]:
     """The function of this name: one of MODELS, or a user's "module:function", imported as python does, and from the
     current folder, which is in sys.path from then on.
     """
-    if name in MODELS:
-        return MODELS[name]
+    if name in KNOWN:
+        return KNOWN[name]
     module_name, _, function = name.partition(":")
     if not (function and all(part.isidentifier() for part in module_name.split("."))):
         ask = did_you_mean(name, MODELS)

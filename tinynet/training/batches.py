@@ -1,6 +1,6 @@
 """The batches of a run: its loaders, and the mean image that is subtracted, measured or known from before."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,7 @@ def unit_scale(data: Dataset, statistics: Statistics) -> float:
 
 
 def make_batches(
-    data: Dataset, settings: RunSettings, workers: int, statistics: Statistics, scale: float, net,
+    data: Dataset, settings: RunSettings, workers: int, statistics: Statistics, scale: float | Sequence[float], net,
     on_bad: Callable[[str, str], None], left_out: Mapping[str, Mapping[int, str]], random: Mapping[str, Any] | None,
 ) -> Batches:  # fmt: skip
     """left_out: as Batches has it, of a run that goes on. random: what Loader takes for training images alone; None

@@ -20,6 +20,9 @@ def parse_options(
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_run_options(parser)
     _add_test_options(parser)
+    if starts:
+        what = "of --weights from elsewhere: imagenet-torchvision or imagenet-caffe"
+        parser.add_argument("--preprocessing", metavar="NAME", help=what)
     add_options(parser, presets)
     typed = parser.parse_args(arguments)
     if problem := _test_problem(typed, starts) or run_problem(typed):

@@ -4,7 +4,7 @@ import argparse
 import functools
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tinynet.data import Dataset, view_count
@@ -14,7 +14,7 @@ from tinynet.training.loop import EpochState
 from tinynet.training.metrics import write_class_table
 from tinynet.training.progress import Counter, Progress, duration
 from tinynet.training.settings import RunSettings
-from tinynet.training.trained import load_trained
+from tinynet.training.trained import Trained, load_trained
 
 
 def epoch_line(title: str, lr: float, trained: EpochState, tested: EpochState, classes: int) -> str:
@@ -55,12 +55,13 @@ def errors_line(
 
 def tested(
     paths: Sequence[str | Path], views: Sequence[str] = ("middle", "ten"), data: str | Path | None = None,
-    val_share: float | None = None, model: str | None = None, workers: int = 2, max_bad: float = 0.01,
+    val_share: float | None = None, workers: int = 2, max_bad: float = 0.01,
+    load: Callable[[str | Path], Trained] = load_trained,
 ) -> tuple[Dataset, dict[str, Evaluation]]:  # fmt: skip
     """The errors of one network, or of the mean of several, in each of the views, on the validation images of a data
     set: `data`, or what the first was trained on; and that data set.
+    load: reads what a path names.
     """
-    load = functools.partial(load_trained, model=model, report=warn)
     sizes = [max(1, 128 // view_count(one)) for one in views]  # images at a time
     first = load(paths[0])
     opened = first.open_data(data or first.data(), Counter("listing"), val_share)
@@ -89,7 +90,8 @@ def report_errors(typed: argparse.Namespace, max_bad: float = 0.01) -> None:
     paths = typed.weights or [typed.output_dir if typed.resume is True else typed.resume]
     check_output("--class-table", typed.class_table)
     share, max_bad = getattr(typed, "val_share", None), getattr(typed, "max_bad", max_bad)
-    _, results = tested(paths, typed.views, typed.data, share, typed.model, typed.workers, max_bad)
+    load = functools.partial(load_trained, model=typed.model, report=warn)
+    _, results = tested(paths, typed.views, typed.data, share, typed.workers, max_bad, load)
     if typed.class_table:
         views = typed.views[-1]
         write_class_table(typed.class_table, results[views].classes)

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,7 @@ class Run:
         self._model: dict | None = None
         self._running: EpochState | None = None  # of an epoch that was interrupted
         self._epoch: RunEpoch | None = None
-        self._known: tuple[Statistics, float] | None = None  # statistics and scale, of a run that goes on
+        self._known: tuple[Statistics, float | Sequence[float]] | None = None  # and the scale, of a run that goes on
         self._left_out: dict[str, dict[int, str]] = {}
         self._drawn = False
         self.lower_lr: float | None = None  # to try where the loss overflows
@@ -234,8 +234,8 @@ class Run:
                 self._epoch.close()
 
     def batches(
-        self, colour: float = 0.1, scale: float | None = 1.0, mean: bool = True, mirror: bool = True, padding: int = 0,
-        augment: bool = True, statistics: Statistics | None = None,
+        self, colour: float = 0.1, scale: float | Sequence[float] | None = 1.0, mean: bool = True, mirror: bool = True,
+        padding: int = 0, augment: bool = True, statistics: Statistics | None = None,
     ) -> Batches:  # fmt: skip
         """The loaders, after the mean image has been measured, unless it is known.
 

@@ -21,7 +21,7 @@ from tinynet.data.dataset import ProgressCallback, channels_of, dtype_of
 from tinynet.errors import CheckpointError, DataError
 from tinynet.files import CHECKSUMS, brief, check_folder, is_count, is_number, parse_json, shown
 from tinynet.initializers import blank
-from tinynet.models.building import Model
+from tinynet.models.building import KNOWN, Model
 from tinynet.network import Sequential
 from tinynet.weights import check_shapes, set_parameters
 
@@ -188,7 +188,7 @@ def _load(path: Path, own: Model | None) -> Trained:
 
 def _model(path: Path, name: str, own: Model | None) -> Model:
     """What builds the network that a file names: one of this project's models, or what the user has named for it."""
-    if name in models.MODELS:
+    if name in KNOWN:
         return name
     if ":" not in name:
         raise CheckpointError(f"{shown(path)}: is of the model {brief(name)}, which this tinynet does not have")
@@ -248,6 +248,9 @@ def check_settings(settings: Mapping) -> None:
     def size(value: object) -> bool:
         return is_count(value) and value > 0
 
+    def scale(value: object) -> bool:
+        return all(is_number(one) and one > 0 for one in (value if isinstance(value, list) and value else [value]))
+
     def flag(value: object) -> bool:
         return isinstance(value, bool)
 
@@ -257,7 +260,7 @@ def check_settings(settings: Mapping) -> None:
         "network": (lambda value: isinstance(value, dict), "an object"),
         "resize": (size, "a whole number above 0"),
         "crop": (size, "a whole number above 0"),
-        "scale": (lambda value: is_number(value) and value > 0, "a number above 0"),
+        "scale": (scale, "a number above 0, or one for each channel"),
         "classes": (names, "a list of texts"),
         "names": (names, "a list of texts"),
         "data": (text, "a text"),

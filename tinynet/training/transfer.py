@@ -4,7 +4,7 @@ How frozen layers are spared their gradients is known to Sequential.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +25,10 @@ from tinynet.training.trained import Trained, checkpoint_paths, load_trained
 from tinynet.weights import check_shapes, set_parameters, whole_parameters
 
 
-def starting_point(typed: argparse.Namespace) -> Trained:
+def starting_point(typed: argparse.Namespace, load: Callable[..., Trained] = load_trained) -> Trained:
     """The network that a job starts from: of a run that goes on its own, else what --weights names. Images are then
-    read with as many channels as it was trained on. typed: see parse_options, with starts=True.
+    read with as many channels as it was trained on. typed: see parse_options, with starts=True. load: reads what
+    --weights names, which may be of other kinds than a run's.
     """
     resumed = typed.output_dir if typed.resume is True else typed.resume
     begun = resumed and (typed.resume is not True or checkpoint_paths(Path(resumed) / "checkpoints"))
@@ -35,7 +36,7 @@ def starting_point(typed: argparse.Namespace) -> Trained:
         raise ValueError("--weights PATH is missing: there is nothing to go on from, so say what to start from")
     if not begun and len(typed.weights) > 1:
         raise ValueError(f"--weights: expected one network to start from, got {len(typed.weights)}")
-    trained = load_trained(resumed if begun else typed.weights[0], model=typed.model)
+    trained = (load_trained if begun else load)(resumed if begun else typed.weights[0], model=typed.model)
     if trained.channels not in (1, 3) or trained.settings.get("dtype", "uint8") != "uint8":
         raise DataError(f"{shown(trained.path)}: was trained on arrays, and not on pictures")
     if not hasattr(typed, "channels"):

@@ -1,5 +1,7 @@
 """The last step before the first layer, on the device: bytes as they were decoded become the net's input."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tinynet.backend import Array, PerDevice, Upload, on_gpu, to_device, xp
@@ -13,20 +15,21 @@ class Prepare:
     """prepare(batch): (pixels - mean image + colour shift) * scale, float32 (N * views, C, crop, crop), batch-last.
 
     Without statistics no mean is subtracted. The middle crop of the mean image is, whatever crop an image was cut to,
-    as in the 2012 program. The paper (section 2) leaves pixels at their scale, 1.0; He's initial weights want inputs of
-    unit variance, a scale of 1 / statistics.pixel_deviation. net: the network whose devices the images are for; on
-    several GPUs each of them gets the pixels from the host and prepares them itself. The result is valid until the next
-    call.
+    as in the 2012 program. The paper (section 2) leaves pixels at their scale, 1.0; He's initial weights want inputs
+    of unit variance, a scale of 1 / statistics.pixel_deviation; networks from elsewhere may want one for each channel.
+    net: the network whose devices the images are for; on several GPUs each of them gets the pixels from the host and
+    prepares them itself. The result is valid until the next call.
     """
 
-    def __init__(self, statistics: Statistics | None, crop: int, scale: float = 1.0, net=None):
+    def __init__(self, statistics: Statistics | None, crop: int, scale: float | Sequence[float] = 1.0, net=None):
         self._devices = net.devices if net is not None and on_gpu else 1
         self._on_devices = net.on_devices if self._devices > 1 else lambda task: [task(0)]
         mean = np.zeros((1, crop, 1), np.float32)  # of any row
         if statistics is not None:
             middle = middle_crop(statistics.mean_image.transpose(1, 2, 0), crop).transpose(2, 0, 1)  # (C, crop, crop)
             mean = np.ascontiguousarray(middle).reshape(-1, crop, 1)
-        self._inputs = self._on_devices(lambda device: _DeviceInput(to_device(mean), crop, float(scale)))
+        scales = np.asarray(scale, np.float32)  # (), or (C,)
+        self._inputs = self._on_devices(lambda device: _DeviceInput(to_device(mean), crop, scales))
 
     def send(self, batch: Batch) -> None:
         """Starts copying the batch's bytes to the devices, while they still compute; the host needs no such start."""
@@ -40,8 +43,8 @@ class Prepare:
 class _DeviceInput:
     """One device's memory for images, and its copy of the mean."""
 
-    def __init__(self, mean, crop: int, scale: float):
-        self._mean, self._crop, self._scale = mean, crop, scale
+    def __init__(self, mean, crop: int, scales: np.ndarray):
+        self._mean, self._crop, self._scales = mean, crop, scales
         self._memory = Memory()
         self.images = Upload()
 
@@ -57,12 +60,19 @@ class _DeviceInput:
         if batch.shifts is not None:
             shifts = to_device(batch.shifts).T.repeat(crop, axis=0)[:, None, :]  # (C*rows, 1, N)
 
+        scale = None
+        if self._scales.ndim and len(self._scales) not in (1, channels):
+            raise ValueError(f"Prepare: expected images of {len(self._scales)} channels, as scale has, got {channels}")
+        if (self._scales != 1).any():
+            each = np.broadcast_to(self._scales, channels).repeat(crop)
+            scale = to_device(each[:, None, None])  # (C*rows, 1, 1)
+
         def task(rows: slice) -> None:
             xp.subtract(images[:, rows].transpose(1, 2, 0), mean[rows], out=x[rows])
             if shifts is not None:
                 x[rows] += shifts[rows]
-            if self._scale != 1:
-                x[rows] *= self._scale
+            if scale is not None:
+                x[rows] *= scale[rows]
 
         run(task, tiles(channels * crop, x[0].nbytes))
         self.images.release()
