@@ -36,6 +36,24 @@ def add_preprocessing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mean", metavar="FILE", help="Caffe's mean image, .binaryproto or .npy")
 
 
+def add_scales(parser: argparse.ArgumentParser) -> None:
+    """--scales, of dense views."""
+    what = "with dense views: sizes of the square, such as 256,384, that are averaged (default: the training's)"
+    parser.add_argument("--scales", metavar="SIZES", help=what)
+
+
+def scales(args: argparse.Namespace, views: Sequence[str]) -> list[int]:
+    """The sizes that --scales names; ValueError for what are none, or without dense views."""
+    if args.scales is None:
+        return []
+    words = args.scales.split(",")
+    if not all(word.isascii() and word.isdigit() and 0 < int(word) <= 10_000 for word in words):
+        raise ValueError(f"--scales {shown(args.scales)}: expected sizes in pixels, such as 256,384")
+    if "dense" not in views:
+        raise ValueError(f"--scales {args.scales}: is for --views dense")
+    return [int(word) for word in words]
+
+
 def add_images(parser: argparse.ArgumentParser) -> None:
     """IMAGE... and --workers."""
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="files, folders with pictures in them or below, or "

@@ -28,19 +28,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     networks.add_images(parser)
     add = parser.add_argument
     add("--top", type=int, metavar="K", help="classes for each picture (default: 5, or all of fewer)")
-    add("--views", help="middle or ten, and either with +vertical or +diagonal mirrors and +rotations (default: ten, "
-        "or middle of a network trained without mirrors)")  # fmt: skip
+    add("--views", help="middle or ten, and either with +vertical or +diagonal mirrors and +rotations; or dense, the "
+        "network on all of the square (default: ten, or middle of a network trained without mirrors)")  # fmt: skip
+    networks.add_scales(parser)
     add("--with", nargs="+", default=[], dest="others", metavar="RUN", help="networks whose answers are averaged in")
     add("--out", metavar="FILE", help="X.csv, a row for each picture and rank, or X.json, in place of the table")
     add("--json", action="store_true", help="print JSON in place of the table")
 
 
 def run(args: argparse.Namespace) -> None:
-    from tinynet.data import view_count
     from tinynet.inspection.answers import predict_files
+    from tinynet.training.trained import images_at_once
 
     check_output("--out", args.out, (".csv", ".json"))
-    view_count(args.views or "ten")  # or says which there are
+    images_at_once(args.views or "ten")  # or says which views there are
     trained = [networks.load(args, path) for path in (args.run_path, *args.others)]
     classes, names = trained[0].settings["classes"], trained[0].settings["names"]
     if args.top is not None and not 1 <= args.top <= len(classes):
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
         ]
         return {"file": answer.path, "guesses": guesses}
 
-    answers = predict_files(trained, paths, views, args.workers)
+    answers = predict_files(trained, paths, views, args.workers, networks.scales(args, [views]))
     records = map(record, networks.watched("predicting", answers, len(paths), problems))
     if args.out:
         write = _write_csv if args.out.lower().endswith(".csv") else _write_json

@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", metavar="PATH", help="the data set, whose validation images are taken (default: the training's)")
     add("--val-share", type=float, metavar="SHARE", help="of a folder of classes without validation images")
     add("--views", nargs="+", default=["middle", "ten"], metavar="VIEWS", help="middle or ten, and either with "
-        "+vertical or +diagonal mirrors and +rotations (default: middle ten); what follows is of the last")  # fmt: skip
+        "+vertical or +diagonal mirrors and +rotations; or dense, the network on all of the square (default: middle "
+        "ten); what follows is of the last")  # fmt: skip
+    networks.add_scales(parser)
     add("--class-table", metavar="FILE", help="the errors of each class, as CSV")
     add("--confusion", metavar="FILE", help="how often each class was taken for each: X.csv, or a picture, X.png")
     add("--worst", type=int, metavar="N", help="a page of the N images that it is surest of and wrong")
@@ -47,7 +49,8 @@ def run(args: argparse.Namespace) -> None:
     told = contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext()
     with told:
         load = functools.partial(networks.load, args)
-        data, results = tested(paths, args.views, args.data, args.val_share, args.workers, args.max_bad, load)
+        rest = args.val_share, args.workers, args.max_bad, load, networks.scales(args, args.views)
+        data, results = tested(paths, args.views, args.data, *rest)
         last = results[args.views[-1]]
         made = []
         if args.class_table:

@@ -62,10 +62,12 @@ def read_mean(path: str | Path) -> np.ndarray:
     try:
         if str(path).lower().endswith(".npy"):
             check_regular(path)
-            mean = np.load(path, allow_pickle=False)
+            mean = np.load(path, mmap_mode="r", allow_pickle=False)  # which takes no more than the file has
         else:
             mean = _array(_parsed(path, "BlobProto"), str(path))
-    except (OSError, ValueError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # NumPy's reader meets broken heads with many kinds of exception
         raise CheckpointError(f"{shown(path)}: not a readable mean image ({shown(error)})") from error
     mean = mean[0] if mean.ndim == 4 and len(mean) == 1 else mean
     if mean.ndim != 3 or mean.shape[0] not in (1, 3) or mean.dtype.kind != "f" or not np.isfinite(mean).all():

@@ -3,6 +3,7 @@
 from tinynet.models.alexnet import alexnet, alexnet_torchvision
 from tinynet.models.building import MODELS, build, find
 from tinynet.models.cifar10 import cifar10_full, cifar10_quick
+from tinynet.models.dense import convolutional
 from tinynet.models.lenet import lenet
 from tinynet.models.vgg import vgg, vgg_cifar
 
@@ -13,6 +14,7 @@ __all__ = [
     "build",
     "cifar10_full",
     "cifar10_quick",
+    "convolutional",
     "find",
     "lenet",
     "vgg",

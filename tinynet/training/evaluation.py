@@ -87,32 +87,34 @@ def evaluate_networks(
     batch_size: int = 16,
     workers: int = 2,
     report: Report = lambda state: None,
+    scales: Sequence[int] = (),
     **bad,
 ) -> Evaluation:
     """The mean of several networks' answers, as the paper's 5 and 7 networks (section 6, table 2); one will do.
 
     Averaged is the softmax, over the views of an image and over the networks, each with its own crop, mean image and
     pixel scale. An image counts when every network could read it. `networks` may be lazy, as in
-    map(load_trained, paths): then one is in memory at a time. batch_size: images, each in all its views. bad: Loader's
-    max_bad and on_bad.
+    map(load_trained, paths): then one is in memory at a time. batch_size: images, each in all its views. views, scales:
+    see Trained.asked. bad: Loader's max_bad and on_bad.
 
     ValueError without networks; DataError when a network's classes are not the split's, or no image can be read.
     """
     sums, state = _Sums(split), EpochState()
     names: Sequence[str] = ()
+    count = 0
     for trained in networks:
         trained.for_split(split)
-        size, crop = trained.settings["resize"], trained.settings["crop"]
-        loader = Loader(split, batch_size, size, crop, views, workers=workers, **bad)
-        sums.add(trained.net, loader, trained.prepare(), report, state)
+        for net, loader, prepare in trained.asked(split, views, batch_size, workers, scales, **bad):
+            sums.add(net, loader, prepare, report, state)
+        count += 1
         names = names or trained.settings.get("names", split.classes)
-        del trained  # or it would stay while the next one is loaded
+        del net, loader, prepare, trained  # or it would stay while the next one is loaded
     if not sums.networks:
         raise ValueError("evaluate_networks: expected one or more networks, got none")
-    return _evaluation(sums, names)
+    return _evaluation(sums, names, count)
 
 
-def _evaluation(sums: "_Sums", names: Sequence[str]) -> Evaluation:
+def _evaluation(sums: "_Sums", names: Sequence[str], networks: int) -> Evaluation:
     predictions, split = sums.mean(), sums.split
     probabilities, labels = predictions.probabilities, predictions.labels
     if not len(labels):
@@ -124,7 +126,7 @@ def _evaluation(sums: "_Sums", names: Sequence[str]) -> Evaluation:
     classes = class_errors(found, probabilities.argmax(axis=1), labels, split.classes, names)
     skipped = len(split) - len(labels)
     return Evaluation(
-        total.top1_error, total.top5_error, total.loss, total.images, skipped, sums.networks, classes,
+        total.top1_error, total.top5_error, total.loss, total.images, skipped, networks, classes,
         predictions,
     )  # fmt: skip
 
@@ -172,8 +174,13 @@ def _answers(
 
 
 def mean_softmax(logits: np.ndarray, views: int) -> np.ndarray:
-    """(N * views, classes) to (N, classes) float64: the probabilities of each image, the mean over its views."""
+    """(N * views, classes) to (N, classes) float64: the probabilities of each image, the mean over its views; of a map
+    of scores, (N * views, classes, H, W), over its places too.
+    """
     logits = logits.astype(np.float64)
+    if logits.ndim == 4:
+        views *= logits.shape[2] * logits.shape[3]
+        logits = logits.transpose(0, 2, 3, 1).reshape(-1, logits.shape[1])
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities.reshape(-1, views, logits.shape[1]).mean(axis=1)

@@ -14,7 +14,7 @@ from tinynet.training.loop import EpochState
 from tinynet.training.metrics import write_class_table
 from tinynet.training.progress import Counter, Progress, duration
 from tinynet.training.settings import RunSettings
-from tinynet.training.trained import Trained, load_trained
+from tinynet.training.trained import Trained, images_at_once, load_trained
 
 
 def epoch_line(title: str, lr: float, trained: EpochState, tested: EpochState, classes: int) -> str:
@@ -46,7 +46,8 @@ def stands_still(losses: Sequence[float], steps: int, entropy: float, settings: 
 def errors_line(
     views: str, result: EpochState | Evaluation, classes: int, networks: int = 1, skipped: int = 0
 ) -> str:
-    name = {"middle": "middle crop", "ten": "ten views"}.get(views, f"{view_count(views)} views ({views})")
+    named = {"middle": "middle crop", "ten": "ten views", "dense": "dense"}
+    name = named[views] if views in named else f"{view_count(views)} views ({views})"
     several = f"mean of {networks} networks, " if networks > 1 else ""
     unread = f", without {skipped:,} that cannot be read" if skipped else ""
     top5 = f", top-5 error {result.top5_error:.2f} %" if classes > 5 else ""
@@ -56,13 +57,13 @@ def errors_line(
 def tested(
     paths: Sequence[str | Path], views: Sequence[str] = ("middle", "ten"), data: str | Path | None = None,
     val_share: float | None = None, workers: int = 2, max_bad: float = 0.01,
-    load: Callable[[str | Path], Trained] = load_trained,
+    load: Callable[[str | Path], Trained] = load_trained, scales: Sequence[int] = (),
 ) -> tuple[Dataset, dict[str, Evaluation]]:  # fmt: skip
     """The errors of one network, or of the mean of several, in each of the views, on the validation images of a data
     set: `data`, or what the first was trained on; and that data set.
-    load: reads what a path names.
+    load: reads what a path names. scales: of dense views, see Trained.asked.
     """
-    sizes = [max(1, 128 // view_count(one)) for one in views]  # images at a time
+    sizes = [images_at_once(one) for one in views]
     first = load(paths[0])
     opened = first.open_data(data or first.data(), Counter("listing"), val_share)
     for note in opened.notes:
@@ -73,9 +74,10 @@ def tested(
     print("Evaluating", *map(shown, paths), sep="\n  ")
     results = {}
     for one, batch_size in zip(views, sizes, strict=True):
-        with Progress(one, len(paths) * math.ceil(len(split) / batch_size), classes=classes) as progress:
+        passes = len(paths) * (max(1, len(scales)) if one == "dense" else 1)
+        with Progress(one, passes * math.ceil(len(split) / batch_size), classes=classes) as progress:
             networks = map(load, paths)
-            result = evaluate_networks(networks, split, one, batch_size, workers, progress, max_bad=max_bad)
+            result = evaluate_networks(networks, split, one, batch_size, workers, progress, scales, max_bad=max_bad)
         print(errors_line(one, result, classes, result.networks, result.skipped))
         results[one] = result
     return opened, results
