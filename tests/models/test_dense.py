@@ -6,7 +6,6 @@ from inputs import batch_last, normal, relative_difference
 
 from tinynet import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, Tanh, initializers, models
 from tinynet.backend import to_device, to_host
-from tinynet.data import Loader
 from tinynet.training import evaluate_networks, load_trained
 from tinynet.training.evaluation import mean_softmax
 
@@ -105,11 +104,11 @@ def test_dense_answers_are_means_over_places_and_scales(trained):
     dense = models.convolutional(one.net, (3, 67, 67))
     expected = []
     for scale in (72, 131):
-        [batch] = Loader(data.val, 12, scale, scale, "middle").epoch()
         colour = one.statistics.mean_image.mean(axis=(1, 2))[:, None, None]
-        x = ((batch.images - colour) * one.settings["scale"]).astype(np.float32)
-        expected.append(mean_softmax(scores(dense, x), 1))
-    assert scores(dense, x).shape[2:] == (3, 3)
+        images = [data.val.load_whole(index, scale).transpose(2, 0, 1) for index in range(len(data.val))]
+        found = [scores(dense, ((image - colour) * one.settings["scale"]).astype(np.float32)[None]) for image in images]
+        assert found[0].shape[2:] >= ((1, 1) if scale == 72 else (3, 3))
+        expected.append(np.concatenate([mean_softmax(logits, 1) for logits in found]))
     result = evaluate_networks([one], data.val, "dense", scales=(72, 131))
     mean = (expected[0] + expected[1]) / 2
     np.testing.assert_allclose(result.predictions.probabilities, mean, atol=1e-5)
@@ -131,3 +130,32 @@ def test_the_commands_take_dense_views(ask, trained, folder):
     ):
         code, _, err = ask("predict", trained.path, image, *words)
         assert code == 1 and message in err
+
+
+def test_whole_pictures(tmp_path):
+    from PIL import Image
+
+    from tinynet.data.batches.whole import WholeLoader
+    from tinynet.data.images.crops import shorter_side_crop
+    from tinynet.data.stores.files import image_files
+
+    wide = Image.fromarray(np.arange(60 * 90 * 3, dtype=np.uint32).reshape(60, 90, 3).astype(np.uint8))
+    wide.save(tmp_path / "wide.png")
+    Image.new("RGB", (2000, 10)).save(tmp_path / "long.png")
+    (tmp_path / "bad.png").write_bytes(b"none")
+    paths = [str(tmp_path / name) for name in ("wide.png", "bad.png", "long.png", "wide.png")]
+    split = image_files(paths, ("a", "b"))
+    for workers in (0, 2):
+        loader = WholeLoader(split, 60, workers, max_bad=1.0, on_bad=lambda name, reason: None)
+        batches = list(loader.epoch())
+        assert [batch.images.shape for batch in batches] == [
+            (1, 3, 60, 90),
+            (0, 1, 1, 1),
+            (1, 3, 60, 240),
+            (1, 3, 60, 90),
+        ]
+        assert (batches[0].images[0].transpose(1, 2, 0) == np.asarray(wide)).all()
+        assert list(loader.bad) == [1] and [batch.indices.tolist() for batch in batches] == [[0], [], [2], [3]]
+    half = split.load_whole(0, 30)
+    assert half.shape == (30, 45, 3)
+    assert abs(half[:, 8:38].astype(int) - shorter_side_crop(wide, 30)).max() < 130  # half a pixel to the side

@@ -10,7 +10,8 @@ from run_on_disk import settings_of
 from tinynet import DataError, models
 from tinynet.backend import to_device, to_host
 from tinynet.data import Batch, Loader, Prepare, Statistics, measure
-from tinynet.training import NonFiniteError, Trained, evaluate, evaluate_networks, evaluation, predict
+from tinynet.training import NonFiniteError, Trained, evaluate, evaluate_networks, predict
+from tinynet.training import trained as trained_networks
 
 SIZE, CROP = 72, 67
 
@@ -70,7 +71,7 @@ def test_probabilities_that_are_all_but_equal_are_counted_alike(make_trained, da
         trained.net["fc8"].params[key][...] = to_device(np.asarray(values, np.float32))
     loader = Skipping(data.val, 5, SIZE, CROP, "middle", workers=0)  # 1, 3 and 4 images of the three classes
     each_epoch = evaluate(trained.net, loader, trained.prepare())
-    monkeypatch.setattr(evaluation, "Loader", Skipping)
+    monkeypatch.setattr(trained_networks, "Loader", Skipping)
     published = evaluate_networks([trained], data.val, "middle")
     assert each_epoch.top1_error == published.top1_error == 87.5  # of equal classes the first is the answer
     assert published.classes[0].top1_error == 0
@@ -124,7 +125,7 @@ def test_images_that_cannot_be_read_do_not_count(make_trained, data, monkeypatch
     state = evaluate(trained.net, loader, trained.prepare())
     assert state.images == 8
 
-    monkeypatch.setattr(evaluation, "Loader", Skipping)
+    monkeypatch.setattr(trained_networks, "Loader", Skipping)
     published = evaluate_networks([trained], data.val, "ten", batch_size=3)
     assert (published.images, published.skipped) == (8, 4)
     assert published.top1_error == state.top1_error
@@ -141,7 +142,7 @@ def test_an_image_counts_when_every_network_could_read_it(make_trained, data, mo
         return made
 
     seen = []
-    monkeypatch.setattr(evaluation, "Loader", loader)
+    monkeypatch.setattr(trained_networks, "Loader", loader)
     found = evaluate_networks([first, second], data.val, "middle")
     assert (found.images, found.skipped) == (10, 2)
     good = np.setdiff1d(np.arange(12), (3, 5))
@@ -166,7 +167,7 @@ def test_what_cannot_be_evaluated_is_said(make_trained, data, monkeypatch):
     with pytest.raises(DataError, match=r"network 1: .* other classes .*: cat, dog, owl, \.\.\. \(4\); expected check"):
         evaluate_networks([other], data.val)
     monkeypatch.setattr(Skipping, "bad", range(12))
-    monkeypatch.setattr(evaluation, "Loader", Skipping)
+    monkeypatch.setattr(trained_networks, "Loader", Skipping)
     with pytest.raises(DataError, match="none of the 12 images could be read"):
         evaluate_networks([make_trained(1)], data.val)
 

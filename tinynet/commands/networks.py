@@ -38,7 +38,7 @@ def add_preprocessing(parser: argparse.ArgumentParser) -> None:
 
 def add_scales(parser: argparse.ArgumentParser) -> None:
     """--scales, of dense views."""
-    what = "with dense views: sizes of the square, such as 256,384, that are averaged (default: the training's)"
+    what = "with dense views: sizes of the shorter side, such as 256,384 (default: the training's)"
     parser.add_argument("--scales", metavar="SIZES", help=what)
 
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--top", type=int, metavar="K", help="classes for each picture (default: 5, or all of fewer)")
     add("--views", help="middle or ten, and either with +vertical or +diagonal mirrors and +rotations; or dense, the "
-        "network on all of the square (default: ten, or middle of a network trained without mirrors)")  # fmt: skip
+        "network on all of each picture (default: ten, or middle of a network trained without mirrors)")  # fmt: skip
     networks.add_scales(parser)
     add("--with", nargs="+", default=[], dest="others", metavar="RUN", help="networks whose answers are averaged in")
     add("--out", metavar="FILE", help="X.csv, a row for each picture and rank, or X.json, in place of the table")

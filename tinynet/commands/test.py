@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", metavar="PATH", help="the data set, whose validation images are taken (default: the training's)")
     add("--val-share", type=float, metavar="SHARE", help="of a folder of classes without validation images")
     add("--views", nargs="+", default=["middle", "ten"], metavar="VIEWS", help="middle or ten, and either with "
-        "+vertical or +diagonal mirrors and +rotations; or dense, the network on all of the square (default: middle "
+        "+vertical or +diagonal mirrors and +rotations; or dense, the network on all of each picture (default: middle "
         "ten); what follows is of the last")  # fmt: skip
     networks.add_scales(parser)
     add("--class-table", metavar="FILE", help="the errors of each class, as CSV")

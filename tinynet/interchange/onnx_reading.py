@@ -1,6 +1,6 @@
 """ONNX in: a chain of operators becomes a Sequential with its weights, that trains on like any other.
 
-Sources: the operators' definitions in the ONNX standard, opsets 3 to 25.
+Sources: the operators' definitions in the ONNX standard, opsets 3 to 28.
 """
 
 import math
@@ -32,7 +32,7 @@ from tinynet.layers import (
 from tinynet.layers.layer import Layer, Shape
 from tinynet.network import Sequential
 
-OPSETS = range(3, 26)
+OPSETS = range(3, 29)
 WORD = re.compile(r"(?!node_)[A-Za-z][A-Za-z_][A-Za-z0-9_]{0,60}")  # for a layer; not what exporters make up, n12
 
 

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from tinynet import models
 from tinynet.arrays import Shapes, read_arrays, read_shapes, write_arrays
 from tinynet.data import Dataset, Loader, Prepare, Split, Statistics, open_dataset, view_count
+from tinynet.data.batches.whole import WholeLoader, WholePrepare
 from tinynet.data.dataset import ProgressCallback, channels_of, dtype_of
 from tinynet.errors import CheckpointError, DataError
 from tinynet.files import CHECKSUMS, brief, check_folder, is_count, is_number, parse_json, shown
@@ -60,25 +61,20 @@ class Trained:
         self, split: Split, views: str, batch_size: int, workers: int = 2, scales: Sequence[int] = (), **bad: Any
     ) -> list[tuple[Sequential, Loader, Prepare]]:
         """What to ask about a split's images: networks, each with its batches, and the step between. One, but for the
-        views "dense": then the network as convolutions on the whole square, of each of these sizes (default: as in its
-        training), with a mean colour in place of the mean image. bad: Loader's max_bad and on_bad. ValueError for a
-        size below the training's crop.
+        views "dense": then the network as convolutions on the whole of each picture, its shorter side of each of these
+        sizes (default: as in its training), with a mean colour in place of the mean image. bad: Loader's max_bad and
+        on_bad. ValueError for a size below the training's crop.
         """
         size, crop = self.settings["resize"], self.settings["crop"]
         if views != "dense":
             loader = Loader(split, batch_size, size, crop, views, workers=workers, **bad)
             return [(self.net, loader, self.prepare())]
-        shape = self.channels, crop, crop
-        net, ways = models.convolutional(self.net, shape), []
-        colour = self.statistics.mean_image.mean(axis=(1, 2), keepdims=True)
-        for scale in scales or (size,):
-            if scale < crop:
-                raise ValueError(f"--scales {scale}: {shown(self.path)} takes images of {crop} pixels or more")
-            loader = Loader(split, batch_size, scale, scale, "middle", workers=workers, **bad)
-            mean = np.broadcast_to(colour, (self.channels, scale, scale))
-            statistics = replace(self.statistics, mean_image=np.ascontiguousarray(mean))
-            ways.append((net, loader, Prepare(statistics, scale, self.settings["scale"], net)))
-        return ways
+        if too_small := [scale for scale in scales if scale < crop]:
+            raise ValueError(f"--scales {too_small[0]}: {shown(self.path)} takes images of {crop} pixels or more")
+        net = models.convolutional(self.net, (self.channels, crop, crop))
+        prepare: Any = WholePrepare(self.statistics, self.settings["scale"])
+        loaders: list[Any] = [WholeLoader(split, scale, workers, **bad) for scale in scales or (size,)]
+        return [(net, loader, prepare) for loader in loaders]
 
     def data(self) -> str:
         """Where its training found its images; DataError where its settings do not say."""
@@ -121,10 +117,10 @@ def write_trained(folder: Path, weights: Mapping[str, np.ndarray], statistics: S
 
 
 def images_at_once(views: str) -> int:
-    """A batch size for these views: as many images as make 128 views, and 16 for "dense". ValueError, with the choices,
+    """A batch size for these views: as many images as make 128 views, and 1 for "dense". ValueError, with the choices,
     for views that are none.
     """
-    return 16 if views == "dense" else max(1, 128 // view_count(views))
+    return 1 if views == "dense" else max(1, 128 // view_count(views))
 
 
 def load_trained(

@@ -8,6 +8,8 @@ from PIL import Image
 
 from tinynet.data.images.colours import to_channels
 
+LONGEST = 4  # times the shorter side
+
 
 def shorter_side_crop(image: Image.Image, size: int, channels: int = 3) -> np.ndarray:
     """Resize so that the shorter side is `size`, and keep the middle square (paper, section 2): uint8 (size, size,
@@ -26,6 +28,21 @@ def shorter_side_crop(image: Image.Image, size: int, channels: int = 3) -> np.nd
     method = Image.Resampling.BOX if side > size else Image.Resampling.BICUBIC
     square = image.resize((size, size), method, box=(left, top, left + side, top + side))
     return np.asarray(square).reshape(size, size, channels)
+
+
+def shorter_side_resize(image: Image.Image, size: int, channels: int = 3) -> np.ndarray:
+    """All of an image, resized as above so that its shorter side is `size`: uint8 (height, width, channels). Of one
+    that is more than LONGEST times as long as it is wide, the middle.
+    """
+    image = to_channels(image, channels)
+    width, height = image.size
+    side = min(width, height)
+    box_width, box_height = min(width, LONGEST * side), min(height, LONGEST * side)
+    left, top = (width - box_width) / 2, (height - box_height) / 2
+    new = max(size, round(size * box_width / side)), max(size, round(size * box_height / side))
+    method = Image.Resampling.BOX if side > size else Image.Resampling.BICUBIC
+    resized = image.resize(new, method, box=(left, top, left + box_width, top + box_height))
+    return np.asarray(resized).reshape(new[1], new[0], channels)
 
 
 def random_crop(

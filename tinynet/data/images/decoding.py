@@ -5,6 +5,7 @@ What a file may be is known to formats.py, how it is cut to crops.py.
 
 import io
 import os
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -32,9 +33,12 @@ def decode(source: str | os.PathLike | bytes, size: int, name: str | None = None
     return decode_content(read_file(source), size, name or os.fspath(source), channels)
 
 
-def decode_content(data: bytes, size: int, name: str, channels: int = 3) -> np.ndarray:
+def decode_content(
+    data: bytes, size: int, name: str, channels: int = 3,
+    cut: Callable[[Image.Image, int, int], np.ndarray] = shorter_side_crop,
+) -> np.ndarray:  # fmt: skip
     """What decode does, for what comes from a data set: bytes, and never a path, which data could make name any file
-    of this machine.
+    of this machine. cut: of crops.py.
     """
     if not isinstance(data, bytes):
         raise DataError(f"{name}: expected the bytes of an image, found {type(data).__name__}")
@@ -49,7 +53,7 @@ def decode_content(data: bytes, size: int, name: str, channels: int = 3) -> np.n
             image.decodermaxblock = len(data)  # in one piece: libjpeg begins a run of padding again with each
             width, height = image.size
             if width * height <= limit and max(width, height) <= MAX_SIDE:
-                return shorter_side_crop(image, size, channels)
+                return cut(image, size, channels)
     except Exception as error:  # Pillow meets broken files with a dozen kinds of exception
         raise DataError(f"{name}: cannot be decoded: {str(error) or type(error).__name__}") from error
     exceeded = f"{limit}" if width * height > limit else f"{MAX_SIDE} to a side"

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tinynet.data.images.crops import shorter_side_resize
 from tinynet.data.images.decoding import decode_content, shorter_side
 from tinynet.data.names import encoded
 from tinynet.errors import DataError
@@ -65,6 +66,10 @@ class ImageSplit:
         be read.
         """
         return decode_content(self._read(index), size, self.name(index), self.channels)
+
+    def load_whole(self, index: int, size: int) -> np.ndarray:
+        """All of the image, (height, width, channels) uint8, its shorter side `size`; DataError as above."""
+        return decode_content(self._read(index), size, self.name(index), self.channels, shorter_side_resize)
 
     def shorter_side(self, index: int) -> int:
         """Of the image as it lies there, in pixels; DataError names one that cannot be read."""
