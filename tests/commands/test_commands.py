@@ -29,7 +29,8 @@ def test_help_starts_nothing(tmp_path, arguments):
     code = "import sys\nfrom tinynet import commands, console\ntry:\n    console.run(commands.main)\nfinally:\n"
     code += f"    assert not sys.modules.keys() & {set(heavy)}, sys.modules.keys() & {set(heavy)}\n"
     command = [sys.executable, "-c", code, *arguments]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    environment = os.environ | ({"TINYNET_BACKEND": "numpy"} if "train" in arguments else {})
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert result.returncode == 0 and result.stderr == "", result.stderr
 
 

@@ -19,9 +19,10 @@ from tinynet import (
     Sequential,
     Tanh,
     initializers,
+    models,
 )
 from tinynet.backend import to_device
-from tinynet.interchange import read_caffe, read_mean
+from tinynet.interchange import read_caffe, read_mean, write_caffe
 from tinynet.interchange.caffe import read_caffe_net
 from tinynet.interchange.caffe_schema import messages
 
@@ -77,6 +78,45 @@ def test_inner_products_flatten_by_themselves(tmp_path):
         relative_difference(forward(read_caffe(tmp_path / "net.caffemodel"), images()), forward(small(), images()))
         < 1e-6
     )
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_what_is_written_is_read_again(tmp_path, channels):
+    net = small(channels)
+    write_caffe(net, tmp_path / "net.caffemodel", (channels, 28, 28))
+    again, shape = read_caffe_net(tmp_path / "net.caffemodel")
+    assert shape == (channels, 28, 28) and list(again.layers) == list(net.layers)
+    assert relative_difference(forward(again, images(channels)), forward(net, images(channels))) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (MaxPool2d(3, 2), "odd: Caffe rounds the size of pools up"),
+        (MaxPool2d(3, 2, ((0, 1), (1, 0))), "odd: Caffe rounds the size of pools up, and pads both sides alike"),
+        (AvgPool2d(3, 2, 1, True, count_include_pad=False), "odd: Caffe's means count the padding"),
+        (Conv2d(4, 4, 3, padding=((0, 1), (1, 0))), "odd: Caffe pads both sides alike"),
+        (LocalResponseNorm(3, groups=2), "odd: Caffe normalises over all channels"),
+        (LocalResponseNorm(4), "odd: Caffe's windows have an odd size"),
+        (Dropout(0.5, scale="test"), "odd: Caffe's dropout scales in training"),
+    ],
+)
+def test_layers_that_caffe_has_not_are_named(tmp_path, layer, message):
+    with pytest.raises(CheckpointError, match=message):
+        write_caffe(Sequential([("relu", ReLU()), ("odd", layer)]), tmp_path / "net.caffemodel", (4, 6, 6))
+    assert not (tmp_path / "net.caffemodel").exists()
+
+
+def test_models_are_written(tmp_path):
+    for net, shape in (
+        (models.lenet(variant="caffe"), (1, 28, 28)),
+        (models.vgg(11, 5, 32, width=0.05), (3, 32, 32)),
+        (models.cifar10_full(), (3, 32, 32)),
+    ):
+        initializers.initialize(net, 1)
+        write_caffe(net, tmp_path / "net.caffemodel", shape)
+        x = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
+        assert relative_difference(forward(read_caffe(tmp_path / "net.caffemodel"), x), forward(net, x)) < 1e-5
 
 
 def change(message, how: str) -> None:

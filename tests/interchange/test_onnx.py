@@ -277,3 +277,23 @@ def test_too_many_nodes_and_circles(tmp_path):
     path.write_bytes(model(circle, {}))
     with pytest.raises(CheckpointError, match="no chain"):
         read_onnx(path)
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_what_pytorch_exports(tmp_path, dynamo):
+    """By its exporter of before, and by the one of today; torchvision's networks flatten behind an average pool."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("onnxscript", reason="PyTorch's exporter needs onnxscript")
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 6, 5, stride=2, padding=2), torch.nn.ReLU(), torch.nn.MaxPool2d(3, 2),
+         torch.nn.Conv2d(6, 8, 3, padding=1, groups=2, bias=False), torch.nn.Tanh(),
+        torch.nn.AdaptiveAvgPool2d((4, 4)), torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(128, 10),
+        torch.nn.Sigmoid(), torch.nn.Linear(10, 4), torch.nn.Softmax(1),
+    ).eval()  # fmt: skip
+    x = torch.randn(2, 3, 36, 36)
+    with torch.no_grad():
+        expected = net(x).numpy()
+    torch.onnx.export(net, (x,), str(tmp_path / "net.onnx"), dynamo=dynamo)
+    found = read_onnx(tmp_path / "net.onnx")
+    assert relative_difference(forward(found, x.numpy()), expected) < 1e-5

@@ -1,6 +1,6 @@
 """Writes a network as another kind of file, by its name's ending: ONNX (.onnx), torchvision's weights (.safetensors),
-or a folder that every command takes as a run. RUN is a run, an ONNX file, or torchvision's weights (.safetensors,
-.pth).
+Caffe's (.caffemodel), or a folder that every command takes as a run. RUN is a run, or one of these files, or
+torchvision's .pth.
 
     python -m tinynet convert runs/alexnet-imagenette-1 alexnet.onnx --check
     python -m tinynet convert vgg16-397923af.pth runs/vgg16 --preprocessing imagenet-torchvision --classes names.txt
@@ -12,14 +12,14 @@ from pathlib import Path
 from tinynet.commands import networks
 from tinynet.files import check_output, shown
 
-ENDINGS = {".onnx": "onnx", ".safetensors": "torchvision"}
+ENDINGS = {".onnx": "onnx", ".safetensors": "torchvision", ".caffemodel": "caffe"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     networks.add_run(parser)
     add = parser.add_argument
     add("target", metavar="TARGET", help="a file or, for tinynet, a folder")
-    add("--to", choices=("tinynet", "torchvision", "onnx"), help="what to write (default: by TARGET's ending)")
+    add("--to", choices=("tinynet", "torchvision", "onnx", "caffe"), help="what to write (default: by TARGET's ending)")
     add("--check", action="store_true", help="read TARGET again, and print how far its answers are from SOURCE's")
 
 

@@ -1,6 +1,7 @@
 """Networks from elsewhere and for elsewhere: ONNX, torchvision's and Caffe's files."""
 
 from tinynet.interchange.caffe import read_caffe, read_mean
+from tinynet.interchange.caffe_writing import write_caffe
 from tinynet.interchange.foreign import load_network, write_network
 from tinynet.interchange.onnx_reading import read_onnx
 from tinynet.interchange.onnx_writing import write_onnx
@@ -14,6 +15,7 @@ __all__ = [
     "read_onnx",
     "read_pth",
     "read_torchvision",
+    "write_caffe",
     "write_network",
     "write_onnx",
     "write_torchvision",

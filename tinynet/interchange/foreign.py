@@ -17,6 +17,7 @@ from tinynet.data import Statistics
 from tinynet.errors import CheckpointError, did_you_mean
 from tinynet.files import brief_text, is_number, shown
 from tinynet.interchange.caffe import read_caffe_net, read_mean
+from tinynet.interchange.caffe_writing import write_caffe
 from tinynet.interchange.onnx_graph import read_graph
 from tinynet.interchange.onnx_reading import network_of
 from tinynet.interchange.onnx_writing import write_onnx
@@ -203,7 +204,7 @@ def _classes(path: Path, metadata: dict[str, str], file: str | Path | None, coun
 
 
 def write_network(trained: Trained, path: str | Path, kind: str) -> None:
-    """Writes a network as `kind`: tinynet (a folder that every command takes as a run), onnx or torchvision."""
+    """Writes a network as `kind`: tinynet (a folder that every command takes as a run), onnx, torchvision or caffe."""
     settings, net = trained.settings, trained.net
     path = Path(path)
     if kind == "tinynet":
@@ -211,9 +212,11 @@ def write_network(trained: Trained, path: str | Path, kind: str) -> None:
         write_trained(path, whole_parameters(net), trained.statistics, settings)
     elif kind == "torchvision":
         write_torchvision(net, path)
+    elif kind == "caffe":
+        write_caffe(net, path, (trained.channels, settings["crop"], settings["crop"]))
     else:
-        crop = settings["crop"]
-        write_onnx(net, path, (trained.channels, crop, crop), settings["classes"], _said(trained))
+        shape = trained.channels, settings["crop"], settings["crop"]
+        write_onnx(net, path, shape, settings["classes"], _said(trained))
 
 
 def _said(trained: Trained) -> dict[str, str]:
