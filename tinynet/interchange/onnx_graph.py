@@ -37,6 +37,31 @@ class Node:
         """The error that names this node."""
         return CheckpointError(f"{self}: {reason}")
 
+    def only(self, **allowed) -> None:
+        """Refuses attributes of other names, and other values of those whose only value is given."""
+        for name, value in self.attributes.items():
+            if name not in allowed:
+                raise self.refuse(f"has the attribute {brief_text(name)}, which is not known")
+            expected = allowed[name]
+            if expected is not ... and (np.shape(value) != np.shape(expected) or np.any(np.array(value) != expected)):
+                raise self.refuse(f"{name} is {brief_text(value)}, expected {brief_text(expected)}")
+
+    def weights(self, place: int, rank: int | None = None) -> np.ndarray:
+        """A constant of floating-point numbers, as float32. CheckpointError where it is none, or not finite."""
+        array = self.constants.get(place)
+        if array is None or array.dtype.kind != "f" or (rank is not None and array.ndim != rank):
+            found = "none" if array is None else f"{array.dtype} {brief_text(array.shape)}"
+            axes = "" if rank is None else f" of {rank} axes"
+            raise self.refuse(f"expected input {place} to be weights{axes}, found {found}")
+        repeated = array.size > 0 and not any(array.strides)  # one number, as ConstantOfShape makes them
+        if array.size == 0 or not np.isfinite(array[(0,) * array.ndim] if repeated else array).all():
+            raise self.refuse(f"input {place} is empty, or holds values that are not finite")
+        with np.errstate(over="ignore"):
+            converted = np.ascontiguousarray(array, np.float32)
+        if not np.isfinite(converted).all():
+            raise self.refuse(f"input {place} holds values that are too large for float32")
+        return converted
+
     def __str__(self) -> str:
         return f"{brief_text(self.operator)} {brief_text(self.name)}".strip()
 

@@ -108,34 +108,7 @@ def _add(building: _Building, nodes: Sequence[Node]) -> int:
     return 1
 
 
-# ---- attributes and constants ----
-
-
-def _only(node: Node, **allowed) -> None:
-    """Refuses attributes of other names, and other values of those whose only value is given."""
-    for name, value in node.attributes.items():
-        if name not in allowed:
-            raise node.refuse(f"has the attribute {brief_text(name)}, which is not known")
-        expected = allowed[name]
-        if expected is not ... and not (np.shape(value) == np.shape(expected) and np.all(np.array(value) == expected)):
-            raise node.refuse(f"{name} is {brief_text(value)}, expected {brief_text(expected)}")
-
-
-def _weights(node: Node, place: int, rank: int | None = None) -> np.ndarray:
-    """A constant of floating-point numbers, as float32. CheckpointError where it is none, or not finite."""
-    array = node.constants.get(place)
-    if array is None or array.dtype.kind != "f" or (rank is not None and array.ndim != rank):
-        found = "none" if array is None else f"{array.dtype} {brief_text(array.shape)}"
-        axes = "" if rank is None else f" of {rank} axes"
-        raise node.refuse(f"expected input {place} to be weights{axes}, found {found}")
-    repeated = array.size > 0 and not any(array.strides)  # one number, as ConstantOfShape makes them
-    if array.size == 0 or not np.isfinite(array[(0,) * array.ndim] if repeated else array).all():
-        raise node.refuse(f"input {place} is empty, or holds values that are not finite")
-    with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(array, np.float32)
-    if not np.isfinite(converted).all():
-        raise node.refuse(f"input {place} holds values that are too large for float32")
-    return converted
+# ---- windows ----
 
 
 def _windows(node: Node, kernel: Sequence[int], size: Shape | None) -> dict:
@@ -170,8 +143,8 @@ def _windows(node: Node, kernel: Sequence[int], size: Shape | None) -> dict:
 
 
 def _conv(building: _Building, node: Node) -> None:
-    _only(node, kernel_shape=..., strides=..., pads=..., auto_pad=..., dilations=..., group=...)
-    weight = _weights(node, 1, 4)
+    node.only(kernel_shape=..., strides=..., pads=..., auto_pad=..., dilations=..., group=...)
+    weight = node.weights(1, 4)
     if list(node.attributes.get("kernel_shape", weight.shape[2:])) != list(weight.shape[2:]):
         raise node.refuse(f"kernel_shape {node.attributes['kernel_shape']}, and weights {weight.shape}")
     groups, bias = int(node.attributes.get("group", 1)), node.constants.get(2) is not None
@@ -179,7 +152,7 @@ def _conv(building: _Building, node: Node) -> None:
         raise node.refuse(f"group is {groups}")
     options = _windows(node, weight.shape[2:], building.shape)
     layer = Conv2d(weight.shape[1] * groups, weight.shape[0], **options, groups=groups, bias=bias)
-    _set(node, layer, weight, _weights(node, 2, 1) if bias else None)
+    _set(node, layer, weight, node.weights(2, 1) if bias else None)
     building.add(node, "conv", layer)
 
 
@@ -194,9 +167,9 @@ def _set(node: Node, layer: Layer, weight: np.ndarray, bias: np.ndarray | None) 
 def _pool(building: _Building, node: Node) -> None:
     names = {"kernel_shape": ..., "strides": ..., "pads": ..., "auto_pad": ..., "dilations": ..., "ceil_mode": ...}
     if node.operator == "MaxPool":
-        _only(node, **names, storage_order=...)
+        node.only(**names, storage_order=...)
     else:
-        _only(node, **names, count_include_pad=...)
+        node.only(**names, count_include_pad=...)
     options = _windows(node, node.attributes["kernel_shape"], building.shape)
     options["ceil_mode"] = bool(node.attributes.get("ceil_mode", 0))
     if node.operator == "MaxPool":
@@ -207,14 +180,14 @@ def _pool(building: _Building, node: Node) -> None:
 
 
 def _global_pool(building: _Building, node: Node) -> None:
-    _only(node)
+    node.only()
     if building.shape is None or len(building.shape) != 3:
         raise node.refuse("of an input of unknown size")
     building.add(node, "pool", AvgPool2d(building.shape[1:]))
 
 
 def _lrn(building: _Building, node: Node, per_group: int | None = None, back: Node | None = None) -> None:
-    _only(node, size=..., alpha=..., beta=..., bias=...)
+    node.only(size=..., alpha=..., beta=..., bias=...)
     size, settings = int(node.attributes["size"]), node.attributes
     if size % 2 == 0:
         raise node.refuse(f"size {size} is even: ONNX's windows then lie otherwise than tinynet's")
@@ -242,14 +215,14 @@ def _is_grouped_lrn(nodes: Sequence[Node]) -> bool:
 
 def _activation(kind: str, layer: Callable[[], Layer]) -> Callable[[_Building, Node], None]:
     def read(building: _Building, node: Node) -> None:
-        _only(node, consumed_inputs=...)
+        node.only(consumed_inputs=...)
         building.add(node, kind, layer())
 
     return read
 
 
 def _softmax(building: _Building, node: Node) -> None:
-    _only(node, axis=...)
+    node.only(axis=...)
     axis = int(node.attributes.get("axis", 1 if node.opset < 13 else -1))
     if axis != 1 and not (axis == -1 and building.rank() in (None, 1)):
         raise node.refuse(f"axis is {axis}, expected 1, over the classes")
@@ -259,7 +232,7 @@ def _softmax(building: _Building, node: Node) -> None:
 
 
 def _dropout(building: _Building, node: Node) -> None:
-    _only(node, ratio=..., is_test=..., seed=...)
+    node.only(ratio=..., is_test=..., seed=...)
     given = node.constants.get(1)
     ratio = float(node.attributes.get("ratio", 0.5) if given is None else np.ravel(given)[0])
     if not 0 <= ratio < 1:
@@ -276,8 +249,8 @@ def _scale(building: _Building, node: Node) -> None:
 
 
 def _gemm(building: _Building, node: Node) -> None:
-    _only(node, alpha=..., beta=..., transA=0, transB=..., broadcast=...)
-    weight = _weights(node, 1, 2)
+    node.only(alpha=..., beta=..., transA=0, transB=..., broadcast=...)
+    weight = node.weights(1, 2)
     weight = weight if node.attributes.get("transB", 0) else weight.T  # (out, in)
     bias = node.constants.get(2)
     alpha, beta = node.attributes.get("alpha", 1.0), node.attributes.get("beta", 1.0)
@@ -286,8 +259,8 @@ def _gemm(building: _Building, node: Node) -> None:
 
 
 def _matmul(building: _Building, node: Node) -> None:
-    _only(node)
-    layer = _linear(node, _weights(node, 1, 2).T, None)
+    node.only()
+    layer = _linear(node, node.weights(1, 2).T, None)
     building.add(node, "fc", layer)
     building.bare = layer
 
@@ -300,7 +273,7 @@ def _linear(node: Node, weight: np.ndarray, bias: np.ndarray | None) -> Linear:
 
 def _row(node: Node, place: int, length: int) -> np.ndarray:
     """A bias, (length,): of that shape, or (1, length), or one number for all."""
-    values = _weights(node, place)
+    values = node.weights(place)
     if values.size not in (1, length) or any(size != 1 for size in values.shape[:-1]):
         raise node.refuse(f"a bias of {values.shape}, expected ({length},)")
     return np.broadcast_to(values.reshape(-1), (length,))
@@ -308,7 +281,7 @@ def _row(node: Node, place: int, length: int) -> np.ndarray:
 
 def _bias(building: _Building, node: Node) -> None:
     """Add, right behind a MatMul."""
-    _only(node, axis=..., broadcast=...)
+    node.only(axis=..., broadcast=...)
     if building.bare is None:
         raise node.refuse("expected right behind a MatMul, as its bias")
     name, bare = building.layers[-1][0], building.bare
@@ -319,13 +292,13 @@ def _bias(building: _Building, node: Node) -> None:
 
 
 def _flatten(building: _Building, node: Node) -> None:
-    _only(node, axis=1)
+    node.only(axis=1)
     building.add(node, "flatten", Flatten())
 
 
 def _reshape(building: _Building, node: Node) -> None:
     """To (N, features), as Flatten does; N may be the number that a file was exported with."""
-    _only(node, shape=..., allowzero=...)
+    node.only(shape=..., allowzero=...)
     given = node.constants.get(1)
     target = [int(one) for one in np.ravel(node.attributes["shape"] if given is None else given)]
     features = None if building.shape is None else math.prod(building.shape)
