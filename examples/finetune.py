@@ -4,9 +4,9 @@
     python examples/finetune.py --data ... --weights ... --freeze-below fc6                      the convolutions stay
     python examples/finetune.py --data ... --weights ... --freeze-below fc6 --cache-features     and are computed once
 
---weights: a run's folder, a checkpoint or final weights; or an ONNX file or torchvision's weights, with --preprocessing
-imagenet-torchvision. Pictures are cut, and pixels scaled, as its own were. The last
-layer stays where the classes have the same names, and is drawn anew otherwise; layers below it learn more slowly.
+--weights: a run's folder, a checkpoint or final weights; or an ONNX file, a .caffemodel or torchvision's weights, with
+--preprocessing imagenet-torchvision. Pictures are cut, and pixels scaled, as its own were. The last layer stays where
+the classes have the same names, and is drawn anew otherwise; layers below it learn more slowly.
 """
 
 import argparse
