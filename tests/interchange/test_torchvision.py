@@ -124,6 +124,8 @@ RUNS = {
     "an extension": b"\x82\x01.",
     "STACK_GLOBAL": b"\x80\x04\x8c\x02os\x8c\x06getcwd\x93)R.",
     "INST": b"(ios\ngetcwd\n.",
+    "a type's attribute": b"\x80\x02ctorch\nFloatStorage\n}X\x05\x00\x00\x00dtypeK\x01sb.",
+    "a function's attribute": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x0c\x00\x00\x00__defaults__)s\x86b.",
     "attributes": b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.__init__\x93.",
 }
 
@@ -137,6 +139,7 @@ def test_nothing_is_run(tmp_path, monkeypatch, write, program):
     with pytest.raises(CheckpointError) as raised:
         read_pth(write(tmp_path / "w.pth", {}, program))
     assert len(str(raised.value).splitlines()) == 1 and not (tmp_path / "owned").exists()
+    assert set(read_pth(write(tmp_path / "w.pth", pickles.tensors(ARRAYS)))) == set(ARRAYS)  # nothing has changed
 
 
 WRONG = {

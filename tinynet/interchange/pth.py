@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -102,6 +102,8 @@ ALLOWED: dict[tuple[str, str], Any] = {
 class _Tensors(pickle._Unpickler):  # in Python: C's takes memory for any index of its memo
     """load_storage(persistent id) gives a flat array."""
 
+    stack: list
+
     def __init__(self, file: BinaryIO, load_storage: Callable[[Any], np.ndarray]):
         super().__init__(file, encoding="utf-8")
         self._load_storage = load_storage
@@ -115,6 +117,14 @@ class _Tensors(pickle._Unpickler):  # in Python: C's takes memory for any index 
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         return self._load_storage(pid)
+
+    def load_build(self) -> None:
+        """Leaves an object's state out, which would be written into it: a state_dict's is a note on versions."""
+        self.stack.pop()
+        if type(self.stack[-1]) is not OrderedDict:
+            raise CheckpointError(f"changes {type(self.stack[-1]).__name__}: only tensors are read, and nothing is run")
+
+    dispatch: ClassVar[dict] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
 
 
 def _read_zip(file: BinaryIO) -> Any:
