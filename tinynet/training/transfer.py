@@ -119,6 +119,8 @@ def cache_features(net: Sequential, images: Batches) -> tuple[Sequential, Batche
         raise ValueError(f"nothing to keep: the first layer, {first}, is trained, or what it gives is dropped out")
     head.needs_dx = False
     train, val = (Features(body, loader, images) for loader in (images.train, images.val))
+    kept = (train.nbytes + val.nbytes) / 2**20
+    print(f"Kept what {list(body.layers)[-1]} gives for {len(train.split) + len(val.split):,} images: {kept:,.0f} MiB")
     return head, replace(images, train=train, val=val, prepare=_to_input)  # type: ignore[arg-type]  # as far as used
 
 
@@ -144,6 +146,7 @@ class Features:
 
     @property
     def nbytes(self) -> int:
+        """Of the memory that the outputs take."""
         return self._features.nbytes
 
     def __len__(self) -> int:
