@@ -10,7 +10,7 @@ from idx_files import write_idx
 from PIL import Image
 
 from tinynet import models
-from tinynet.training import load_trained
+from tinynet.training import best_checkpoint, load_trained, read_log
 
 OWN = """
 from tinynet import Flatten, Linear, MaxPool2d, Sequential
@@ -81,6 +81,21 @@ def test_a_run_goes_on_to_the_same_weights(ask, folder, tmp_path):
     assert all((array == other[name]).all() for name, array in one.items())
     code, _, err = ask("train", "vgg", "--resume", tmp_path / "parts")
     assert code == 1 and "a run of 'train-alexnet', which train-vgg cannot go on with" in err
+
+
+def test_the_best_checkpoint_in_place_of_the_final_weights(ask, folder, tmp_path):
+    run, image = tmp_path / "run", min(folder.glob("val/*/*.jpg"))
+    words = ["--data", folder, "--batch-size", 8, "--lr", 0.03, *SMALL["alexnet"]]
+    assert ask("train", "alexnet", *words, "--epochs", 4, "--keep", 1, "--output-dir", run)[0] == 0
+    errors = [
+        record["validation"]["top1_error"] for record in read_log(run / "log.jsonl") if record["event"] == "epoch"
+    ]
+    best = best_checkpoint(run)
+    assert best.name == f"step-{5 * (1 + errors.index(min(errors))):09}"
+    code, out, err = ask("test", run, "--best", "--views", "middle", "--worst", 1, "--page", tmp_path / "worst.png")
+    assert code == 0 and f"Evaluating\n  {best}/weights.safetensors\n" in out, err
+    assert f"middle crop: top-1 error {min(errors):.2f} %" in out
+    assert ask("predict", run, "--best", image, "--json") == ask("predict", best, image, "--json")
 
 
 def test_ones_own_model(ask, folder, tmp_path, monkeypatch):

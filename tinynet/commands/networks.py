@@ -1,4 +1,4 @@
-"""What several commands have in common: the trained network that they are given, images, and files that they write."""
+"""What several commands have in common: the networks that they are given, and the pictures."""
 
 import argparse
 import inspect
@@ -152,12 +152,21 @@ def _shape(args: argparse.Namespace, model: str, network: dict) -> tuple[int, ..
 
 def load(args: argparse.Namespace, path: str | Path | None = None) -> "Trained":
     """The network of RUN, or of another path, as the options of `add_run` say. CheckpointError where there is none."""
-    from tinynet.interchange.foreign import is_foreign, load_network
+    return read(args, chosen(args, args.run_path if path is None else path))
+
+
+def chosen(args: argparse.Namespace, path: str | Path) -> str | Path:
+    """What is meant by the path of a run: with --best, its best checkpoint."""
     from tinynet.training import best_checkpoint
+
+    return best_checkpoint(path) if args.best else path
+
+
+def read(args: argparse.Namespace, path: str | Path) -> "Trained":
+    """The network at this very path."""
+    from tinynet.interchange.foreign import is_foreign, load_network
     from tinynet.training.report import warn
 
-    path = args.run_path if path is None else path
-    path = best_checkpoint(path) if args.best else path
     if not is_foreign(path) and getattr(args, "others", None):  # the options are for one of the others
         return load_network(path, warn, args.model)
     return load_network(path, warn, args.model, args.preprocessing, args.classes, args.mean)

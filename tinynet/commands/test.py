@@ -45,10 +45,10 @@ def run(args: argparse.Namespace) -> None:
         check_output("--page", args.page, (".png",))
         if args.worst < 1:
             raise ValueError(f"--worst {args.worst}: expected 1 or more")
-    paths = [args.run_path, *args.others]
+    paths = [networks.chosen(args, path) for path in (args.run_path, *args.others)]
     told = contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext()
     with told:
-        load = functools.partial(networks.load, args)
+        load = functools.partial(networks.read, args)
         rest = args.val_share, args.workers, args.max_bad, load, networks.scales(args, args.views)
         data, results = tested(paths, args.views, args.data, *rest)
         last = results[args.views[-1]]
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
             draw(last, args.confusion)
             made.append(f"What was taken for what: {shown(args.confusion)}")
         if args.worst:
-            made.append(draw_worst(networks.load(args), last, data.val, args.worst, args.page))
+            made.append(draw_worst(load(paths[0]), last, data.val, args.worst, args.page))
         print(*made, sep="\n", end="\n" * bool(made))
     if args.json:
         figures = {views: result.record() for views, result in results.items()}
