@@ -24,7 +24,7 @@ CASES = {  # input; kernel_size, stride, padding, ceil_mode
 
 def settings(layer):
     """The arguments of the reference."""
-    return layer.kernel_size, layer.stride, tuple(layer._sides(layer.padding)), layer.ceil_mode
+    return layer.kernel_size, layer.stride, tuple(layer._sides()), layer.ceil_mode
 
 
 @pytest.mark.parametrize("order", [to_device, batch_last], ids=["C order", "batch-last"])

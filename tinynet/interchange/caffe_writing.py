@@ -83,7 +83,7 @@ def _(layer: Linear, made: Any, shape: Shape) -> str:
 
 
 def _pool(layer: MaxPool2d | AvgPool2d, made: Any, shape: Shape) -> str:
-    sides = layer._sides(layer.padding)
+    sides = layer._sides()
     even = all(before == after for before, after in sides)
     padding = sides[0][0], sides[1][0]
     up = type(layer)(layer.kernel_size, layer.stride, padding, ceil_mode=True) if even else None

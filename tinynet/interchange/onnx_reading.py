@@ -31,6 +31,7 @@ from tinynet.layers import (
 )
 from tinynet.layers.layer import Layer, Shape
 from tinynet.network import Sequential
+from tinynet.operations.window import same_padding
 
 OPSETS = range(3, 29)
 WORD = re.compile(r"(?!node_)[A-Za-z][A-Za-z_][A-Za-z0-9_]{0,60}")  # for a layer; not what exporters make up, n12
@@ -125,8 +126,7 @@ def _windows(node: Node, kernel: Sequence[int], size: Shape | None) -> dict:
     if automatic in (b"SAME_UPPER", b"SAME_LOWER"):
         if size is None:
             raise node.refuse(f"auto_pad {automatic.decode()} with an input of unknown size")
-        totals = [max(0, (math.ceil(n / s) - 1) * s + k - n) for n, s, k in zip(size[1:], stride, kernel, strict=True)]
-        sides = [(total // 2, total - total // 2) for total in totals]
+        sides = [same_padding(*axis) for axis in zip(size[1:], kernel, stride, strict=True)]
         sides = sides if automatic == b"SAME_UPPER" else [side[::-1] for side in sides]
     elif automatic in (b"NOTSET", b"VALID"):
         sides = list(zip(pads[:2], pads[2:], strict=True)) if automatic == b"NOTSET" else [(0, 0), (0, 0)]

@@ -5,14 +5,14 @@ from typing import Any
 
 from tinynet.backend import Array, to_device
 from tinynet.initializers import he_uniform, zeros
-from tinynet.layers.layer import Layer, Shape, pair, whole
+from tinynet.layers.layer import Layer, Shape, both_sides, pair, whole
 from tinynet.operations.convolution import (
     bias_gradient,
     conv2d_backward_input,
     conv2d_backward_weight,
     conv2d_forward,
 )
-from tinynet.operations.window import Geometry, Window
+from tinynet.operations.window import Geometry, Window, same_padding
 from tinynet.random import stream
 
 Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | str
@@ -63,23 +63,15 @@ class Conv2d(Layer):
 
     def _sides(self, height: int, width: int) -> list[tuple[int, int]]:
         """((top, bottom), (left, right)): how many zeros stand around an input of height x width."""
-        padding: Any = self.padding  # whatever a user gave, looked at here and in `pair`
+        padding: Any = self.padding  # whatever a user gave, looked at here and in `both_sides`
         if padding == "valid":
             return [(0, 0), (0, 0)]
         if padding == "same":
-            sides = []
-            for size, kernel, stride in zip((height, width), self.kernel_size, self.stride, strict=True):
-                total = max(0, (math.ceil(size / stride) - 1) * stride + kernel - size)
-                sides.append((total // 2, total - total // 2))
-            return sides
+            axes = zip((height, width), self.kernel_size, self.stride, strict=True)
+            return [same_padding(size, kernel, stride) for size, kernel, stride in axes]
         if isinstance(padding, str):
             raise ValueError(f"{self.name}: padding must be a number, a pair, 'same' or 'valid', got {padding!r}")
-        if isinstance(padding, tuple | list) and all(isinstance(side, tuple | list) for side in padding):
-            if len(padding) != 2:
-                raise TypeError(f"{self.name}: padding: expected ((top, bottom), (left, right)), got {padding!r}")
-            return [pair(tuple(side), f"{self.name}: padding", 0) for side in padding]
-        vertical, horizontal = pair(padding, f"{self.name}: padding", 0)
-        return [(vertical, vertical), (horizontal, horizontal)]
+        return both_sides(padding, f"{self.name}: padding")
 
     def _geometry(self, shape: tuple) -> Geometry:
         if len(shape) != 4 or shape[1] != self.in_channels:

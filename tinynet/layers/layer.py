@@ -5,6 +5,7 @@ its input through `_enter`, computes on batch-last arrays with operations/, and 
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -26,6 +27,18 @@ def pair(value: int | tuple[int, int], what: str, minimum: int) -> tuple[int, in
     if min(values) < minimum:
         raise ValueError(f"{what}: expected {minimum} or more, got {value!r}")
     return int(values[0]), int(values[1])
+
+
+def both_sides(padding: Any, what: str) -> list[tuple[int, int]]:
+    """((top, bottom), (left, right)) of a padding, a number, (vertical, horizontal) or these four; ValueError or
+    TypeError naming `what`.
+    """
+    if isinstance(padding, tuple | list) and all(isinstance(side, tuple | list) for side in padding):
+        if len(padding) != 2:
+            raise TypeError(f"{what}: expected ((top, bottom), (left, right)), got {padding!r}")
+        return [pair(tuple(side), what, 0) for side in padding]
+    vertical, horizontal = pair(padding, what, 0)
+    return [(vertical, vertical), (horizontal, horizontal)]
 
 
 def whole(value: int, what: str, minimum: int = 1) -> int:

@@ -1,9 +1,7 @@
 """MaxPool2d and AvgPool2d. Their arithmetic is operations/pooling.py."""
 
-from typing import Any
-
 from tinynet.backend import Array
-from tinynet.layers.layer import Layer, Shape, pair
+from tinynet.layers.layer import Layer, Shape, both_sides, pair
 from tinynet.operations import pooling
 from tinynet.operations.window import Window
 
@@ -28,7 +26,7 @@ class _Pool2d(Layer):
         self.stride = pair(kernel_size if stride is None else stride, f"{self.name}: stride", 1)
         self.padding = padding
         self.ceil_mode = ceil_mode
-        pairs = list(zip(self._sides(padding), self.kernel_size, strict=True))
+        pairs = list(zip(self._sides(), self.kernel_size, strict=True))
         even = all(before == after for (before, after), _ in pairs)
         if any(2 * max(side) > kernel if even else max(side) >= kernel for side, kernel in pairs):
             most = "at most half of the kernel" if even else "smaller than the kernel"
@@ -37,14 +35,9 @@ class _Pool2d(Layer):
                 f" got padding={padding}, kernel_size={kernel_size}"
             )
 
-    def _sides(self, padding: Any) -> list[tuple[int, int]]:
+    def _sides(self) -> list[tuple[int, int]]:
         """((top, bottom), (left, right))."""
-        if isinstance(padding, tuple | list) and all(isinstance(side, tuple | list) for side in padding):
-            if len(padding) != 2:
-                raise TypeError(f"{self.name}: padding: expected ((top, bottom), (left, right)), got {padding!r}")
-            return [pair(tuple(side), f"{self.name}: padding", 0) for side in padding]
-        vertical, horizontal = pair(padding, f"{self.name}: padding", 0)
-        return [(vertical, vertical), (horizontal, horizontal)]
+        return both_sides(self.padding, f"{self.name}: padding")
 
     def _windows(self, shape: tuple) -> tuple[Window, Window]:
         if len(shape) != 4:
@@ -54,7 +47,7 @@ class _Pool2d(Layer):
     def _make_windows(self, shape: tuple, kernel_size, stride, padding, ceil_mode: bool) -> tuple[Window, Window]:
         vertical, horizontal = (
             Window(size, kernel, step, *sides, ceil_mode)
-            for size, kernel, step, sides in zip(shape[2:], kernel_size, stride, self._sides(padding), strict=True)
+            for size, kernel, step, sides in zip(shape[2:], kernel_size, stride, self._sides(), strict=True)
         )
         if min(vertical.output, horizontal.output) < 1:
             raise ValueError(
@@ -71,7 +64,7 @@ class _Pool2d(Layer):
         def short(value):
             return value[0] if value[0] == value[1] else tuple(value)
 
-        sides = self._sides(self.padding)
+        sides = self._sides()
         padding = f", padding {short([short(side) for side in sides])}" if any(map(any, sides)) else ""
         ceil = ", ceil" if self.ceil_mode else ""
         return f"{type(self).__name__}({short(self.kernel_size)}, stride {short(self.stride)}{padding}{ceil})"

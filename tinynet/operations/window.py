@@ -3,6 +3,7 @@
 Padding is never stored: a window's offset meets real inputs for some outputs only, and `overlap` says which.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,6 +53,12 @@ class Window:
         low, high = (-self.before, self.size + self.after) if include_padding else (0, self.size)
         starts = [output * self.stride - self.before for output in range(self.output)]
         return [min(start + self.kernel, high) - max(start, low) for start in starts]
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Before and after an axis, for ceil(size / stride) outputs; an odd one goes to the end."""
+    total = max(0, (math.ceil(size / stride) - 1) * stride + kernel - size)
+    return total // 2, total - total // 2
 
 
 @dataclass(frozen=True)
