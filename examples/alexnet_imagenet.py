@@ -10,7 +10,7 @@ Everything that a run makes is in its --output-dir. Ctrl-C or SIGTERM save and l
 import argparse
 from dataclasses import dataclass, replace
 
-from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, console, parallel
+from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, console
 from tinynet.inspection.pictures import draw_training
 from tinynet.models.alexnet import INITIALIZATIONS
 from tinynet.training import Fitted, Run, RunSettings, evaluate, parse_options, report_errors, setting, train_epoch
@@ -58,11 +58,10 @@ def train(typed: argparse.Namespace) -> None:
             order=s.order, initialization=s.init, dropout=s.dropout, seed=s.seed, in_channels=data.channels,
         )  # fmt: skip
         print(net.summary(shape))
-        if s.devices != 1:
-            net = parallel.partition(net, s.devices)
-            print(f"On {s.devices} devices, each with its part of every layer")
-            if s.ledger:
-                print(net.describe(shape, s.batch_size))
+        whole, net = net, run.spread(net, s.devices)  # on devices, or on the ranks of --mesh
+        several = net is not whole
+        if s.ledger and several:
+            print(net.describe(shape, s.batch_size))
         loss, optimizer = SoftmaxCrossEntropy(), SGD(net, s.lr, s.momentum, s.weight_decay)
         if s.lr_scheduler == "plateau":
             schedule = PlateauSchedule(s.patience, s.lr_divisor, chance=data.chance_error)
@@ -77,7 +76,7 @@ def train(typed: argparse.Namespace) -> None:
         for epoch in run.epochs(s.epochs):  # from where the checkpoint stands
             optimizer.lr = schedule(s.lr, run.errors)
             trained = train_epoch(net, loss, optimizer, images.train, images.prepare, epoch)
-            if s.ledger and s.devices != 1 and epoch.number == 0:
+            if s.ledger and several and epoch.number == 0:
                 print(f"What crossed between the devices in the first epoch's last step:\n{net.ledger}")
             tested = evaluate(net, images.val, images.prepare, epoch)
             epoch.end(trained, tested)  # a line, a record, a checkpoint

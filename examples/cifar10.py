@@ -10,7 +10,7 @@ examples/cifar10 (quick and full): the mean image subtracted, pixels 0 to 255, b
 
 from dataclasses import dataclass, replace
 
-from tinynet import SGD, MultiStepSchedule, SoftmaxCrossEntropy, console, parallel
+from tinynet import SGD, MultiStepSchedule, SoftmaxCrossEntropy, console
 from tinynet.models.cifar10 import DECAY_MULTIPLIERS, LR_MULTIPLIERS
 from tinynet.training import Run, RunSettings, evaluate, parse_options, report_errors, setting, train_epoch
 
@@ -41,7 +41,7 @@ def train(typed) -> None:
         data, model = run.open_data(), MODELS[s.net]
         net = run.build(model, num_classes=len(data.classes), in_channels=data.channels, input_size=s.crop, seed=s.seed)
         print(net.summary((data.channels, s.crop, s.crop)))
-        net = net if s.devices == 1 else parallel.partition(net, s.devices)
+        net = run.spread(net, s.devices)
         multipliers = LR_MULTIPLIERS.get(model), DECAY_MULTIPLIERS.get(model)
         loss, optimizer = SoftmaxCrossEntropy(), SGD(net, s.lr, s.momentum, s.weight_decay, *multipliers)
         schedule = MultiStepSchedule(s.lr_milestones)

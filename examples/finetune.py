@@ -13,7 +13,7 @@ import argparse
 from dataclasses import dataclass
 from functools import partial
 
-from tinynet import SGD, SoftmaxCrossEntropy, StepSchedule, console, parallel
+from tinynet import SGD, SoftmaxCrossEntropy, StepSchedule, console
 from tinynet.inspection.pictures import draw_training
 from tinynet.interchange import load_network
 from tinynet.training import (
@@ -60,6 +60,8 @@ def train(typed: argparse.Namespace) -> None:
     start = starting_point(typed, partial(load_network, preprocessing=typed.preprocessing))
     with Run.open(typed, "finetune") as run:
         s = run.settle(sized(USUAL, start, typed))
+        if s.cache_features and typed.mesh:
+            raise ValueError("--cache-features: in one process, without --mesh")
         data = run.open_data()
 
         # ---- the network ----
@@ -69,7 +71,7 @@ def train(typed: argparse.Namespace) -> None:
         frozen = freeze(net, s.freeze, s.freeze_below)
         print(f"Frozen: {', '.join(frozen) or 'nothing'}")
         slower = {layer.name: s.lower_lr for _, layer, _ in net.parameters()} | {last_layer(net): 1.0}
-        whole = net if s.devices == 1 else parallel.partition(net, s.devices)
+        whole = run.spread(net, s.devices)
         loss, optimizer = SoftmaxCrossEntropy(), SGD(whole, s.lr, s.momentum, s.weight_decay, slower)
         schedule = StepSchedule(s.lr_step_size)
 

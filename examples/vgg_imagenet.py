@@ -8,7 +8,7 @@ it is 32, and the rate, 0.01 for 256, an eighth. It starts with He's weights, no
 
 from dataclasses import dataclass, replace
 
-from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, console, parallel
+from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, console
 from tinynet.training import Run, RunSettings, evaluate, parse_options, report_errors, setting, train_epoch
 
 
@@ -36,7 +36,7 @@ def train(typed) -> None:
         net = run.build("vgg", depth=s.depth, num_classes=len(data.classes), input_size=s.crop, width=s.width,
             dropout=s.dropout, seed=s.seed, in_channels=channels)  # fmt: skip
         print(net.summary((channels, s.crop, s.crop)))
-        net = net if s.devices == 1 else parallel.partition(net, s.devices)
+        net = run.spread(net, s.devices)
         loss, optimizer = SoftmaxCrossEntropy(), SGD(net, s.lr, s.momentum, s.weight_decay)
         schedule = PlateauSchedule(s.patience)
         run.begin(net, optimizer)

@@ -110,6 +110,15 @@ def here(array: Array) -> Array:
     return xp.asarray(array) if on_gpu else array
 
 
+def pinned(shape: Any, dtype: Any) -> np.ndarray:
+    """An array on the host that GPUs copy from and to at full speed; without them, any array."""
+    if not on_gpu:
+        return np.empty(shape, dtype)
+    count = int(np.prod(shape))
+    memory = xp.cuda.alloc_pinned_memory(max(1, count * np.dtype(dtype).itemsize))
+    return np.frombuffer(memory, dtype, count).reshape(shape)
+
+
 # ---- from the host to the device, while the device computes ----
 
 
@@ -154,8 +163,7 @@ class _Slot:
         if self.copied is not None:
             self.copied.synchronize()
         if self.pinned is None or self.pinned.shape != array.shape or self.pinned.dtype != array.dtype:
-            memory = xp.cuda.alloc_pinned_memory(array.nbytes)
-            self.pinned = np.frombuffer(memory, array.dtype, array.size).reshape(array.shape)
+            self.pinned = pinned(array.shape, array.dtype)
             self.device = xp.empty(array.shape, array.dtype)
             self.read = record_event()  # this memory may have been another array's, which queued work still uses
         np.copyto(self.pinned, array)

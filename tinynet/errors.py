@@ -44,5 +44,9 @@ class DataError(RuntimeError):
         return "\n".join(shown(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...") for text in texts)
 
 
+class MismatchError(RuntimeError):
+    """The processes of one job differ in what they must have alike: versions, settings or images."""
+
+
 class NonFiniteError(RuntimeError):
     """The loss of a step, or a weight, is not a number or infinite."""

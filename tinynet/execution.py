@@ -41,6 +41,7 @@ def _num_threads() -> int:
     return usable_cores()
 
 
+threads_set = any(os.environ.get(name) for name in ("TINYNET_NUM_THREADS", "OMP_NUM_THREADS"))  # by the user
 num_threads = 1 if on_gpu else _num_threads()  # the GPU's work is queued by one thread
 
 
@@ -68,6 +69,12 @@ if hasattr(os, "register_at_fork"):
 def workers() -> Workers:
     """The threads that run the tiles of the calling thread's device."""
     return _thread.workers or _everyone
+
+
+def use_threads(count: int) -> None:
+    """From now on the process has this many threads, for work on a single device or for all of its devices together."""
+    global num_threads, _everyone
+    num_threads, _everyone = count, Workers(count)
 
 
 def work_with(workers: Workers) -> None:
@@ -140,10 +147,11 @@ class Memory:
     """Named arrays that last: asking again for a name gives the same memory, enlarged only when it has to be.
 
     Touching fresh pages costs as much as the arithmetic on them, so the arrays of a step are kept for the next one,
-    and a smaller last batch uses the front of the larger one's memory.
+    and a smaller last batch uses the front of the larger one's memory. empty: where it comes from, if not from xp.
     """
 
-    def __init__(self):
+    def __init__(self, empty: Callable[..., Array] = xp.empty):
+        self._empty = empty
         self._arrays: dict[str, Array] = {}
         self._blocks: dict[str, Array] = {}
 
@@ -154,7 +162,7 @@ class Memory:
             size = math.prod(shape) * xp.dtype(dtype).itemsize
             block = self._blocks.get(name)
             if block is None or block.size < size:
-                block = self._blocks[name] = xp.empty(size, xp.uint8)
+                block = self._blocks[name] = self._empty(size, xp.uint8)
             array = self._arrays[name] = block[:size].view(dtype).reshape(shape)
         return array
 
@@ -167,7 +175,7 @@ class Memory:
         return bool(self._blocks)
 
     def __reduce__(self) -> tuple:
-        return Memory, ()  # what is copied or pickled gets memory of its own when it first needs some
+        return Memory, (self._empty,)  # what is copied or pickled gets memory of its own when it first needs some
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:

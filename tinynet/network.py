@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import overload
@@ -114,6 +114,10 @@ class Sequential(Container):
         for layer in self:
             layer.set_step(step)
 
+    def take_part(self, part: tuple[int, Sequence[int]] | None, views: int = 1) -> None:
+        for layer in self:
+            layer.take_part(part, views)
+
     def astype(self, dtype: DTypeLike) -> "Sequential":
         for layer in self:
             layer.astype(dtype)
@@ -153,20 +157,23 @@ class Sequential(Container):
         return trained.index(True) if True in trained else len(self)
 
     @single_threaded_blas
-    def backward_to(self, lowest: int, dy: Array) -> Array | None:
-        """backward, ended by the layer at this position, which is spared its dx unless it is the first."""
+    def backward_to(self, lowest: int, dy: Array, done: Callable[[Layer], object] = lambda layer: None) -> Array | None:
+        """backward, ended by the layer at this position, which is spared its dx unless it is the first.
+
+        done: told of each layer once its gradients are there, while those before it have yet to come.
+        """
         layers, dx = list(self), dy
         for layer in reversed(layers[lowest + 1 :]):
             dx = layer.backward(_own(layer, dx, given=dy))
-        if lowest == 0:
-            return layers[0].backward(_own(layers[0], dx, given=dy))
+            done(layer)
         for layer in layers[lowest : lowest + 1]:  # none where nothing is trained
-            needs_dx, layer.needs_dx = layer.needs_dx, False
+            needs_dx, layer.needs_dx = layer.needs_dx, layer.needs_dx and lowest == 0
             try:
-                layer.backward(_own(layer, dx, given=dy))
+                dx = layer.backward(_own(layer, dx, given=dy))
             finally:
                 layer.needs_dx = needs_dx
-        return None
+            done(layer)
+        return dx if lowest == 0 else None
 
     def _outputs(self, x, memories: tuple[Memory, Memory]) -> Iterator[tuple[str, object]]:
         """(name, output) of each layer in turn, for inference; of an inner net its layers', then its own."""

@@ -50,6 +50,9 @@ class SGD:
         self.velocity: dict[str, Array] = {}
         net.on_devices(self._start)
         known = {answer for _, layer, key in net.parameters() for answer in self._answers(layer, key)}
+        for full_name in net.elsewhere:
+            layer_name, _, key = full_name.rpartition(".")
+            known |= {full_name, layer_name, key}
         for name in (*self.lr_multipliers, *self.decay_multipliers):
             if name not in known:
                 raise ValueError(f"SGD: no parameter answers to {name!r}: expected one of {', '.join(sorted(known))}")

@@ -65,13 +65,13 @@ def test_towers_that_failed_leave_no_threads():
 
 
 def test_each_device_has_its_own_thread_and_share_of_the_cores(monkeypatch):
-    monkeypatch.setattr("tinynet.parallel.devices.num_threads", 5)
+    monkeypatch.setattr("tinynet.execution.num_threads", 5)
     devices = Devices(3)
     assert devices.run(lambda rank: execution.workers().count) == [2, 2, 1]
     names = devices.run(lambda rank: threading.current_thread().name)
     assert len(set(names)) == 3
     assert devices.run(lambda rank: threading.current_thread().name) == names, "the same ones every time"
-    monkeypatch.setattr("tinynet.parallel.devices.num_threads", 1)
+    monkeypatch.setattr("tinynet.execution.num_threads", 1)
     assert Devices(3).run(lambda rank: execution.workers().count) == [1, 1, 1]
 
 

@@ -7,6 +7,8 @@ import argparse
 import importlib
 import sys
 
+from tinynet.processes import first_speaks
+
 ABOUT = "Networks at work: before, in and after their training."
 COMMANDS = {  # a file of this folder, and what it is for
     "train": "a model on a data set, as the pages in examples/ do",
@@ -35,7 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
             subparser.description = command.__doc__
             command.add_arguments(subparser)
             subparser.set_defaults(run=command.run)
-    args = parser.parse_args(arguments)
+    with first_speaks():
+        args = parser.parse_args(arguments)
     if hasattr(args, "run"):
         args.run(args)
     else:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models, parallel
+from tinynet import SGD, PlateauSchedule, SoftmaxCrossEntropy, StepSchedule, models
 from tinynet.commands import networks
 from tinynet.inspection.pictures import draw_training
 from tinynet.models.cifar10 import DECAY_MULTIPLIERS, LR_MULTIPLIERS
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
         told = {name: value for name, value in told.items() if name in takes}
         net: Any = run.build(args.model, **told | networks.arguments(s.set))
         print(net.summary((data.channels, s.crop, s.crop)))
-        net = net if s.devices == 1 else parallel.partition(net, s.devices)
+        net = run.spread(net, s.devices)
         multipliers = LR_MULTIPLIERS.get(args.model), DECAY_MULTIPLIERS.get(args.model)
         loss, optimizer = SoftmaxCrossEntropy(), SGD(net, s.lr, s.momentum, s.weight_decay, *multipliers)
         plateau = PlateauSchedule(s.patience, s.lr_divisor, chance=data.chance_error)

@@ -54,12 +54,15 @@ def draw_training(folder: Path, history: Sequence[dict], net, title: str, towers
     Whatever goes wrong, it does not end a finished run: it is returned as a sentence that says what would draw them,
     fit for a terminal; else nothing.
     """
-    command = f"python -m tinynet plot {shell_word(folder)}"
+    command, first = f"python -m tinynet plot {shell_word(folder)}", _first_convolution(net)
+    weights = whole_parameters(net) if first else {}  # where ranks of a mesh meet: before anything that may fail
+    if not os.path.isdir(folder):  # it is another rank's
+        return ""
     try:
         plots.learning_curves(history, folder / "learning_curves.png", shown(title))
-        if first := _first_convolution(net):
-            name, weight = first[0], whole_parameters(net)[f"{first[0]}.weight"]
-            plots.filters(weight, folder / f"{name}_filters.png", towers, name=name)
+        if first:
+            name = first[0]
+            plots.filters(weights[f"{name}.weight"], folder / f"{name}_filters.png", towers, name=name)
     except ImportError:
         return f"No pictures without matplotlib: pip install 'tinynet[plots]' && {command}"
     except Exception as error:

@@ -1,5 +1,7 @@
 """Dropout in its two scalings, with masks from named streams."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tinynet.backend import Array, to_device
@@ -14,8 +16,9 @@ class Dropout(Layer):
     scale="train": kept values are divided by 1 - p in training; at test x itself is the output, as in PyTorch.
     scale="test": the paper's way, kept values stay as they are and outputs are multiplied by 1 - p at test.
 
-    The mask is drawn from stream(seed, name, step) in batch-last order: the same on every device, and again after a
-    restart. Each training forward adds 1 to `step`; Sequential.set_step pins it.
+    The mask is drawn from stream(seed, name, step) in batch-last order, for the whole batch: the same on every device,
+    however images are shared out, and again after a restart. Each training forward adds 1 to `step`;
+    Sequential.set_step pins it.
     """
 
     def __init__(self, p: float = 0.5, scale: str = "train"):
@@ -27,9 +30,13 @@ class Dropout(Layer):
         self.p, self.scale = float(p), scale
         self.seed, self.step = 0, 0
         self.part = (0, 1)  # (0, 2): the first of two towers, which draws for both and keeps its half
+        self._images: tuple[int, int] | None = None  # the place of the first in the batch, and how many that has
 
     def set_step(self, step: int) -> None:
         self.step = step
+
+    def take_part(self, part: tuple[int, Sequence[int]] | None, views: int = 1) -> None:
+        self._images = None if part is None else (views * sum(part[1][: part[0]]), views * sum(part[1]))
 
     @property
     def _train_scale(self) -> float:
@@ -42,10 +49,11 @@ class Dropout(Layer):
             return self._leave(x)
         y = self._array("y", x.shape, x.dtype)
         if train:
-            index, parts = self.part
-            whole = (parts * x.shape[0], *x.shape[1:])
+            (index, parts), (rows, count) = self.part, (x.shape[0], x.shape[-1])
+            first, images = self._images or (0, count)
+            whole = (parts * rows, *x.shape[1:-1], max(images, first + count))  # of the whole batch
             drawn = stream(self.seed, self.name, self.step).random(whole, np.float32)
-            mask = to_device(drawn[index * x.shape[0] : (index + 1) * x.shape[0]] >= self.p)
+            mask = to_device(drawn[index * rows : (index + 1) * rows, ..., first : first + count] >= self.p)
             self.step += 1
             self._cache = mask, x.dtype
             elementwise.masked_scale(x, mask, self._train_scale, y)

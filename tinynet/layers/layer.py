@@ -4,7 +4,7 @@ Public shapes are PyTorch's, (N, C, H, W) and (N, features); in memory the batch
 its input through `_enter`, computes on batch-last arrays with operations/, and hands its result out through `_leave`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ class Layer:
     trainable = True
     needs_dx = True
     devices = 1
+    elsewhere: Sequence[str] = ()  # full names of a network's parameters that only other processes have
     split_as: str | None = None
     """How `parallel.partition` divides a layer of one's own among devices:
 
@@ -156,6 +157,18 @@ class Layer:
 
     def set_step(self, step: int) -> None:
         """Names the training step, for layers that draw random numbers: dropout's masks are a function of it."""
+
+    def take_part(self, part: tuple[int, Sequence[int]] | None, views: int = 1) -> None:
+        """Which images of a batch come next, for layers that draw random numbers or exchange images: part (index,
+        counts) is number `index` of those that replicas of the network have got, counts[index] images, each in `views`
+        views; None: all.
+        """
+
+    def of_all_images(self, loss: float, ranks: np.ndarray) -> tuple[float, np.ndarray]:
+        """The mean loss of a batch, and the right classes' ranks (see training.ranks), of all its images, of which this
+        process may have computed a part. Here these are all.
+        """
+        return loss, ranks
 
     def rename(self, name: str) -> None:
         """Gives the layer its place in a net; a container passes it on to what it holds."""

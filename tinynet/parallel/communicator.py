@@ -14,38 +14,40 @@ from tinynet.parallel.ledger import Ledger
 class Communicator(ABC):
     """One device's line to the others: `rank` of `size`. Every device calls the same operations in the same order.
 
-    Each operation is noted in the ledger with the layer and the direction that it was called for.
+    Each operation is noted in the ledger, in the column of this device (default: `rank`), with the layer and the
+    direction that it was called for.
     """
 
-    def __init__(self, rank: int, size: int, ledger: Ledger):
+    def __init__(self, rank: int, size: int, ledger: Ledger, column: int | None = None):
         self.rank, self.size, self.ledger = rank, size, ledger
+        self._column = rank if column is None else column
 
     def all_gather(self, block: Array, out: Array, layer: str = "", direction: str = "forward") -> None:
         """out (size * A, ...) = the blocks (A, ...) of all devices, in their order."""
         self._all_gather(block, out)
-        self._note(layer, direction, "all_gather", (self.size - 1) * block.nbytes)
+        self.note(layer, direction, "all_gather", (self.size - 1) * block.nbytes)
 
     def reduce_scatter(self, whole: Array, out: Array, layer: str = "", direction: str = "forward") -> None:
         """out (A, ...) = this device's block of the sum of all devices' `whole` (size * A, ...)."""
         self._reduce_scatter(whole, out)
-        self._note(layer, direction, "reduce_scatter", (self.size - 1) * out.nbytes)
+        self.note(layer, direction, "reduce_scatter", (self.size - 1) * out.nbytes)
 
     def all_reduce(self, x: Array, out: Array, layer: str = "", direction: str = "forward") -> None:
         """out = the sum of all devices' x; `out` must not be x."""
-        self._all_reduce(x, out)
-        self._note(layer, direction, "all_reduce", (self.size - 1) * x.nbytes)
+        received = self._all_reduce(x, out)
+        self.note(layer, direction, "all_reduce", received)
 
     def broadcast(self, x: Array, root: int = 0, layer: str = "", direction: str = "forward") -> None:
         """x of every device becomes that of device `root`."""
         self._broadcast(x, root)
-        self._note(layer, direction, "broadcast", x.nbytes if self.rank != root else 0)
+        self.note(layer, direction, "broadcast", x.nbytes if self.rank != root else 0)
 
     @abstractmethod
     def barrier(self) -> None:
         """Waits until every device is here."""
 
-    def _note(self, layer: str, direction: str, operation: str, received: int) -> None:
-        self.ledger.record(self.rank, layer, direction, operation, received)
+    def note(self, layer: str, direction: str, operation: str, received: int) -> None:
+        self.ledger.record(self._column, layer, direction, operation, received)
 
     @abstractmethod
     def _all_gather(self, block, out) -> None: ...
@@ -54,7 +56,8 @@ class Communicator(ABC):
     def _reduce_scatter(self, whole, out) -> None: ...
 
     @abstractmethod
-    def _all_reduce(self, x, out) -> None: ...
+    def _all_reduce(self, x, out) -> int:
+        """Returns the bytes that this device got from the others, which depend on the way that the sum is taken."""
 
     @abstractmethod
     def _broadcast(self, x, root: int) -> None: ...
@@ -95,9 +98,10 @@ class ThreadCommunicator(Communicator):
         self._sum([array[own] for array in self._show(whole)], out)
         self._wait_until_read()
 
-    def _all_reduce(self, x, out) -> None:
+    def _all_reduce(self, x, out) -> int:
         self._sum(self._show(x), out)
         self._wait_until_read()
+        return (self.size - 1) * x.nbytes
 
     def _broadcast(self, x, root: int) -> None:
         source = self._show(x)[root]

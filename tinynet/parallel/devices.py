@@ -4,8 +4,8 @@ import os
 import threading
 from collections.abc import Callable
 
-from tinynet import backend
-from tinynet.execution import num_threads, work_with
+from tinynet import backend, execution
+from tinynet.execution import work_with
 from tinynet.threads import Turn, Worker, Workers, for_each, one_at_a_time
 
 
@@ -77,7 +77,8 @@ class Devices:
 
     def _begin(self) -> None:
         # Where the cores do not divide evenly, the first devices have one more.
-        shares = [max(1, num_threads // self.count + (rank < num_threads % self.count)) for rank in range(self.count)]
+        each, more = divmod(execution.num_threads, self.count)
+        shares = [max(1, each + (rank < more)) for rank in range(self.count)]
         self._threads = [Worker(f"tinynet-device-{rank}") for rank in range(self.count)]
         for rank, thread in enumerate(self._threads):
             thread.submit(_take_place, rank, shares[rank])

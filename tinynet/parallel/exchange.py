@@ -1,9 +1,11 @@
-"""The layers at which towers talk: AllGather, AllReduce, and TakeBlock, which needs no talk.
+"""The layers at which devices talk: AllGather, AllReduce, GatherImages, and TakeBlock, which needs no talk.
 
 In batch-last memory a device's channels or neurons are one contiguous block.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 
 from tinynet.backend import Array
 from tinynet.layers.layer import Layer, Shape
@@ -85,6 +87,74 @@ class AllReduce(ExchangeLayer):
     def backward(self, dy: Array) -> Array | None:
         dx = self._enter_gradient(dy, *self._kept())
         return self._leave(dx) if self.needs_dx else None
+
+
+class GatherImages(ExchangeLayer):
+    """Every device gets the images of all: (n, ...) to (N, ...), n of them its own.
+
+    Below it each device has computed its own images with the same parameters, above it each computes a part of every
+    layer on all images: scheme (a) of Krizhevsky 2014 (arXiv:1404.5997, section 4). Each device finds what its part
+    contributes to the gradient of the whole; backward sums that up and hands each device its own images' block.
+
+    Devices with fewer images than others send blocks as large as the largest. Where one has none, it computes one that
+    is not of the batch, which is left out here (see `take_part`).
+    """
+
+    def __init__(self, communicator: Communicator, needed_by: str):
+        super().__init__(communicator, needed_by)
+        self._counts: Sequence[int] | None = None
+
+    def take_part(self, part: tuple[int, Sequence[int]] | None, views: int = 1) -> None:
+        self._counts = None if part is None else [views * count for count in part[1]]
+
+    def received_bytes(self, output_shape: Shape) -> int:
+        return 4 * math.prod(output_shape) * (self.communicator.size - 1) // self.communicator.size
+
+    def _images(self, own: int) -> tuple[list[slice], int, int]:
+        """Whose images are where in the batch, how many that are, and of how many the largest block is."""
+        counts = [own] * self.communicator.size if self._counts is None else self._counts
+        if counts[self.communicator.rank] not in (own, 0):
+            expected = f"expected {counts[self.communicator.rank]} images, as take_part said"
+            raise ValueError(f"{self.name}: {expected}, got {own}")
+        ends = list(itertools.accumulate(counts))
+        return [slice(end - count, end) for end, count in zip(ends, counts, strict=True)], ends[-1], max(counts)
+
+    def forward(self, x: Array, train: bool = False) -> Array:
+        self._cache = None
+        x = self._enter(x)  # (..., n)
+        places, total, most = self._images(x.shape[-1])
+        own, devices = x, self.communicator.size
+        if most != x.shape[-1]:
+            own = self._array("own", (*x.shape[:-1], most), x.dtype)
+            count = min(most, x.shape[-1])
+            own[..., :count], own[..., count:] = x[..., :count], 0
+        blocks = self._array("blocks", (devices * x.shape[0], *x.shape[1:-1], most), x.dtype)
+        self.communicator.all_gather(own, blocks, self.needed_by, "forward")
+        y = self._array("y", (*x.shape[:-1], total), x.dtype)
+        for place, block in zip(places, blocks.reshape(devices, *own.shape), strict=True):
+            y[..., place] = block[..., : place.stop - place.start]
+        if train:
+            self._cache = x.shape, y.shape, places, most, x.dtype
+        return self._leave(y)
+
+    def backward(self, dy: Array) -> Array | None:
+        shape, whole, places, most, dtype = self._kept()
+        dy = self._enter_gradient(dy, whole, dtype)
+        if not self.needs_dx:
+            return None
+        blocks = self._array("blocks", (self.communicator.size, *shape[:-1], most), dtype)
+        for place, block in zip(places, blocks, strict=True):
+            count = place.stop - place.start
+            block[..., :count], block[..., count:] = dy[..., place], 0
+        own = self._array("own", (*shape[:-1], most), dtype)
+        flat = blocks.reshape(-1, *shape[1:-1], most)
+        self.communicator.reduce_scatter(flat, own, self.needed_by, "backward")
+        if most == shape[-1]:
+            return self._leave(own)
+        dx = self._array("dx", shape, dtype)
+        count = places[self.communicator.rank].stop - places[self.communicator.rank].start
+        dx[..., :count], dx[..., count:] = own[..., :count], 0
+        return self._leave(dx)
 
 
 class TakeBlock(ExchangeLayer):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 class Crossing:
     """One exchange between devices.
 
-    layer: the layer that needed it. direction: "forward" or "backward". operation: "all_gather", "reduce_scatter",
-    "all_reduce" or "broadcast". received: the bytes that each device got from the others, in the order of the devices.
+    layer: the layer that needed it, or whose gradients these are. direction: "forward", "backward" or, of parameters
+    that replicas have alike, "gradient". operation: "all_gather", "reduce_scatter", "all_reduce" or "broadcast".
+    received: the bytes that each device got from the others, in the order of the devices.
     """
 
     layer: str
@@ -23,7 +24,8 @@ class Ledger:
     Each device writes its own column, so that devices need not wait for each other to keep it.
     """
 
-    def __init__(self, devices: int):
+    def __init__(self, devices: int, kind: str = "device"):
+        self._kind = kind
         self._columns: list[list[tuple[str, str, str, int]]] = [[] for _ in range(devices)]
 
     def clear(self) -> None:
@@ -33,6 +35,10 @@ class Ledger:
     def record(self, device: int, layer: str, direction: str, operation: str, received: int) -> None:
         """Notes that `device` got `received` bytes from the others."""
         self._columns[device].append((layer, direction, operation, received))
+
+    def column(self, device: int) -> list[tuple[str, str, str, int]]:
+        """What one device has noted: layer, direction, operation and bytes."""
+        return list(self._columns[device])
 
     @property
     def crossings(self) -> list[Crossing]:
@@ -51,7 +57,7 @@ class Ledger:
 
     def __str__(self) -> str:
         head = f"{'layer':10}{'direction':11}{'operation':16}"
-        lines = [head + "".join(f"{f'device {device}':>16}" for device in range(len(self._columns)))]
+        lines = [head + "".join(f"{f'{self._kind} {device}':>16}" for device in range(len(self._columns)))]
         for crossing in self.crossings:
             line = f"{crossing.layer:10}{crossing.direction:11}{crossing.operation:16}"
             lines.append(line + "".join(f"{received:>14,} B" for received in crossing.received))

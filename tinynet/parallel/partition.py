@@ -27,7 +27,7 @@ from tinynet.layers import (
 from tinynet.network import Sequential
 from tinynet.parallel.communicator import Communicator, ThreadCommunicator
 from tinynet.parallel.devices import Devices
-from tinynet.parallel.exchange import AllGather, AllReduce, TakeBlock
+from tinynet.parallel.exchange import AllGather, AllReduce, GatherImages, TakeBlock
 from tinynet.parallel.ledger import Ledger
 from tinynet.parallel.towers import Towers
 from tinynet.threads import Turn
@@ -53,19 +53,29 @@ def partition(net: Sequential, devices: int = 2) -> Towers:
     team, ledger = Devices(devices), Ledger(devices)
     axes: dict[str, int | None] = {}
     outputs: dict[str, tuple[str, bool]] = {}
-    towers = team.run(lambda rank: _tower(net, ThreadCommunicator(rank, ledger, team.meeting), axes, outputs))
+    towers = team.run(lambda rank: tower_of(net, ThreadCommunicator(rank, ledger, team.meeting), axes, outputs))
     return Towers(towers, axes, outputs, ledger, team)
 
 
-def _tower(net: Sequential, communicator: Communicator, axes: dict, outputs: dict) -> Sequential:
+def tower_of(
+    net: Sequential, communicator: Communicator, axes: dict, outputs: dict, whole_images: str = ""
+) -> Sequential:
     """One device's part of `net`. `axes` receives the axis along which each parameter is cut (None: device 0 has it),
     `outputs` for each layer of `net` which one of the tower gives its output, and whether that is a part of it.
+
+    whole_images: the layer before which devices stop to have images of their own, and the whole layers for them.
     """
     layers = list(_flat(net))
+    shared = [layer.name for _, layer in layers].index(whole_images) if whole_images else 0
     last = max((index for index, (_, layer) in enumerate(layers) if layer.params), default=-1)
     tower: list[tuple[str, Layer]] = []
     split = False  # the input is whole: every device gets the images
     for index, (name, layer) in enumerate(layers):
+        if index < shared:
+            tower.append((name, _copy(layer)))
+            continue
+        if index == shared and whole_images:
+            tower.append((f"gather_images_{name}", GatherImages(communicator, layer.name)))
         kind = "columns" if index == last and isinstance(layer, Linear) else _kind(layer, communicator.size)
         if split and kind in ("rows", "whole"):
             tower.append((f"gather_{name}", AllGather(communicator, layer.name, replicated=index > last)))
@@ -180,6 +190,14 @@ def _fresh(layer: Layer) -> Layer:
     """The layer again, with arrays of its own."""
     part = copy.copy(layer)
     part.params, part.grads, part._shapes, part._turn = {}, {}, {}, Turn()
+    return part
+
+
+def _copy(layer: Layer) -> Layer:
+    """The same with parameters of its own, on this device."""
+    part = _fresh(layer)
+    for key, parameter in layer.params.items():
+        part.add_parameter(key, to_device(np.array(to_host(parameter), order="C")))
     return part
 
 

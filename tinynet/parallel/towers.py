@@ -137,6 +137,10 @@ class Towers(Container):
         for tower in self.towers:
             tower.set_step(step)
 
+    def take_part(self, part: tuple[int, Sequence[int]] | None, views: int = 1) -> None:
+        for tower in self.towers:
+            tower.take_part(part, views)
+
     def astype(self, dtype: DTypeLike) -> "Towers":
         for tower in self.towers:
             tower.astype(dtype)
@@ -155,25 +159,11 @@ class Towers(Container):
 
     def merge(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Host arrays under the towers' names, joined to whole ones under the names of the network on one device."""
-        whole = {}
-        for name, axis in self._axes.items():
-            if axis is None:
-                whole[name] = arrays[f"tower0.{name}"]
-            else:
-                parts = [arrays[f"tower{rank}.{name}"] for rank in range(self.devices)]
-                whole[name] = np.concatenate(parts, axis)
-        return whole
+        return join_parts(arrays, self._axes, self.devices)
 
     def split(self, whole: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The reverse of `merge`: each tower's block of whole host arrays."""
-        arrays = {}
-        for name, axis in self._axes.items():
-            if axis is None:
-                arrays[f"tower0.{name}"] = whole[name]
-            else:
-                for rank, part in enumerate(np.split(whole[name], self.devices, axis)):
-                    arrays[f"tower{rank}.{name}"] = part
-        return arrays
+        return cut_parts(whole, self._axes, self.devices)
 
     # ---- before any data ----
 
@@ -202,3 +192,28 @@ class Towers(Container):
             lines.append(f"{title:{width + 24}}" + "".join(f"{value:>14,.0f}" for value in values))
         lines.append(f"Crossing forwards, per image and device: {crossing:,} B")
         return "\n".join(lines)
+
+
+def join_parts(arrays: Mapping[str, np.ndarray], axes: Mapping[str, int | None], towers: int) -> dict[str, np.ndarray]:
+    """Whole host arrays by their names, of the parts "tower0.conv1.weight" and so on, along these axes; None: the first
+    tower has all of it.
+    """
+    whole = {}
+    for name, axis in axes.items():
+        if axis is None:
+            whole[name] = arrays[f"tower0.{name}"]
+        else:
+            whole[name] = np.concatenate([arrays[f"tower{rank}.{name}"] for rank in range(towers)], axis)
+    return whole
+
+
+def cut_parts(whole: Mapping[str, np.ndarray], axes: Mapping[str, int | None], towers: int) -> dict[str, np.ndarray]:
+    """The reverse of `join_parts`."""
+    arrays = {}
+    for name, axis in axes.items():
+        if axis is None:
+            arrays[f"tower0.{name}"] = whole[name]
+        else:
+            for rank, part in enumerate(np.split(whole[name], towers, axis)):
+                arrays[f"tower{rank}.{name}"] = part
+    return arrays

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from tinynet.data.dataset import dtype_of
 from tinynet.data.stores.arrays import ArraySplit
 from tinynet.errors import DataError
 from tinynet.files import shown
+from tinynet.parallel import Mesh
 from tinynet.training.progress import Counter
 from tinynet.training.settings import RunSettings
+from tinynet.training.sharing import SharedLoader, shared_measuring
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,9 @@ def check_images(data: Dataset, settings: RunSettings) -> None:
 
 
 def measured(
-    data: Dataset, settings: RunSettings, workers: int, check: Callable[[], None], on_bad: Callable[[str, str], None]
-) -> Statistics:
+    data: Dataset, settings: RunSettings, workers: int, check: Callable[[], None], on_bad: Callable[[str, str], None],
+    mesh: Mesh | None = None,
+) -> Statistics:  # fmt: skip
     """The training set's statistics; those that a prepared cache has, when they are of all images.
 
     check: called on the way, and may end it by raising.
@@ -63,7 +67,8 @@ def measured(
         check()
 
     limit, bad = settings.measure_images, settings.max_bad
-    return measure(data.train, settings.resize, limit, max(1, workers), settings.seed, counted, bad, on_bad)
+    shared = shared_measuring(mesh)
+    return measure(data.train, settings.resize, limit, max(1, workers), settings.seed, counted, bad, on_bad, **shared)
 
 
 def unit_scale(data: Dataset, statistics: Statistics) -> float:
@@ -74,17 +79,18 @@ def unit_scale(data: Dataset, statistics: Statistics) -> float:
 def make_batches(
     data: Dataset, settings: RunSettings, workers: int, statistics: Statistics, scale: float | Sequence[float], net,
     on_bad: Callable[[str, str], None], left_out: Mapping[str, Mapping[int, str]], random: Mapping[str, Any] | None,
+    mesh: Mesh | None = None,
 ) -> Batches:  # fmt: skip
     """left_out: as Batches has it, of a run that goes on. random: what Loader takes for training images alone; None
     trains on their middle crops.
     """
     views = "shuffled" if random is None else "random"
-    s = settings
+    s, kind = settings, Loader if mesh is None else partial(SharedLoader, mesh)
 
     def loader(split: str, batch_size: int, views: str, **more: Any) -> Loader:
         common: dict[str, Any] = {"seed": s.seed, "workers": workers, "max_bad": s.max_bad, "on_bad": on_bad}
         bad = left_out.get(split)
-        return Loader(getattr(data, split), batch_size, s.resize, s.crop, views, known_bad=bad, **common, **more)
+        return kind(getattr(data, split), batch_size, s.resize, s.crop, views, known_bad=bad, **common, **more)
 
     return Batches(
         train=loader("train", s.batch_size, views, statistics=statistics, **(random or {})),

@@ -198,6 +198,12 @@ def find_checkpoint(path: str | Path, report: Callable[[str], None] = print) -> 
     return checkpoint
 
 
+def whole_state(net, optimizer) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The net's parameters and the optimizer's velocities on the host, joined where several devices hold parts."""
+    velocity = {name: to_host(velocity) for name, velocity in optimizer.velocity.items()}
+    return whole_parameters(net), net.merge(velocity)
+
+
 class Checkpoints:
     """The checkpoints of a run: folders step-000001234 in `folder`, of which the last `keep` and the best are kept.
 
@@ -238,13 +244,18 @@ class Checkpoints:
         state: the fields of Checkpoint that JSON can hold. CheckpointError, with everything as before, when it cannot
         be written (a full disk); NonFiniteError for weights or velocities that nothing can go on from.
         """
-        velocity = net.merge({name: to_host(velocity) for name, velocity in optimizer.velocity.items()})
-        weights = whole_parameters(net)
+        return self.write(*whole_state(net, optimizer), optimizer.lr, statistics, state)
+
+    def write(
+        self, weights: Mapping[str, np.ndarray], velocity: Mapping[str, np.ndarray], lr: float, statistics: Statistics,
+        state: Mapping,
+    ) -> Path:  # fmt: skip
+        """`save` of what `whole_state` has found."""
         for kind, arrays in (("parameter", weights), ("velocity of", velocity)):
             bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
             if bad:
                 reason = f"no checkpoint, since the {kind} {', '.join(bad)} is not finite"
-                rate = f"at a learning rate of {optimizer.lr:g}: a smaller one may help"
+                rate = f"at a learning rate of {lr:g}: a smaller one may help"
                 raise NonFiniteError(f"step {state['step']}: {reason}, {rate}")
 
         def write(folder: Path) -> None:

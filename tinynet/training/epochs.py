@@ -45,8 +45,8 @@ class RunEpoch(Epoch):
             self._bar = self._open_bar()
         self._bar.lr = run.optimizer.lr if training else None
         self._bar(state)
-        asked = run.stop.received
-        if asked or (training and run.folder.due()):
+        asked, due = run.agreed(training and run.folder.due())
+        if asked or due:
             run.save(self.number, self.state)
         if asked:
             run.leave()
@@ -69,7 +69,7 @@ class RunEpoch(Epoch):
         record |= {"images_per_second": trained.images_per_second, "waiting_share": trained.waiting_share}
         run.history.append(record)
         run.folder.log("epoch", **record, parameters=parameter_sizes(run.net, run.optimizer))
-        asked = run.stop.received
+        asked, _ = run.agreed()
         run.save(self.number + 1)
         if asked:
             run.leave()

@@ -162,13 +162,14 @@ def _answers(
     Errors are those of the float32 values, so that they are the same whether the values are kept or not.
     """
     for batch, x in prepared(loader.epoch(), prepare, state):
+        net.take_part(batch.part, batch.views)
         probabilities = mean_softmax(to_host(net.forward(x)), batch.views)
         value = _mean_loss(probabilities[np.arange(len(batch.labels)), batch.labels])
         if not math.isfinite(value):
             place = f"evaluation, batch {state.batches} of {len(loader)}"
             raise NonFiniteError(f"{place}: the loss is {value}. {not_finite(net, x)}")
         probabilities = probabilities.astype(np.float32)
-        state.add(value, ranks(to_device(probabilities), batch.labels))
+        state.add(*net.of_all_images(value, ranks(to_device(probabilities), batch.labels)))
         yield batch.indices, probabilities
         report(state)
 

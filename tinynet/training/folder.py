@@ -16,7 +16,7 @@ from tinynet.data import Statistics
 from tinynet.errors import CheckpointError
 from tinynet.files import Lock, commit_folder, recover, remove, shell_word, shown, write_text
 from tinynet.interruption import Stopped
-from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, read_state
+from tinynet.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, read_state, whole_state
 from tinynet.training.log import TensorBoard, append_json_line, read_log
 from tinynet.training.trained import FINAL, NAME, write_trained
 from tinynet.weights import whole_parameters
@@ -221,10 +221,11 @@ class RunFolder:
 
     def save(self, net, optimizer, statistics: Statistics, state: Mapping) -> None:
         """Saves a checkpoint. When it cannot be written, the run goes on, says so, and tries again at the next."""
+        arrays = whole_state(net, optimizer)  # where ranks of a mesh meet: before anything that may fail on one of them
         try:
             self._history = state["history"]
             self.keep_folder()
-            self.checkpoints.save(net, optimizer, statistics, state)
+            self.checkpoints.write(*arrays, optimizer.lr, statistics, state)
             self.unsaved = None
         except CheckpointError as error:
             self.unsaved = error
@@ -273,10 +274,11 @@ class RunFolder:
 
     def finish(self, net, statistics: Statistics, settings: Mapping) -> None:
         """Writes the final weights, with what is needed to use them, as the folder `final`: all of it or nothing."""
+        weights = whole_parameters(net)  # before anything that may fail, as in `save`
         self.keep_folder()
         folder = self.path / FINAL
         try:
-            commit_folder(folder, lambda beside: write_trained(beside, whole_parameters(net), statistics, settings))
+            commit_folder(folder, lambda beside: write_trained(beside, weights, statistics, settings))
         except (CheckpointError, OSError) as error:
             raise CheckpointError(f"{shown(folder)}: cannot be written ({shown(error.__cause__ or error)})") from error
 

@@ -108,6 +108,7 @@ def train_epoch(
     for batch, x in prepared(loader.epoch(epoch.number, state.batches), prepare, state):
         step = epoch.number * len(loader) + state.batches - 1
         net.set_step(step)
+        net.take_part(batch.part)
         logits = net.forward(x, train=True)
         value = loss.forward(logits, batch.labels)
         if not math.isfinite(value):
@@ -117,7 +118,7 @@ def train_epoch(
             )
         net.backward(loss.backward())
         optimizer.step()
-        state.add(value, ranks(logits, batch.labels))
+        state.add(*net.of_all_images(value, ranks(logits, batch.labels)))
         epoch(state)
         report(state)
     return state

@@ -5,6 +5,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from tinynet.parallel.mesh import parse_mesh
+from tinynet.processes import first_speaks
 from tinynet.training.presets import Fitted, Presets
 from tinynet.training.settings import RunSettings, noted, option, type_of
 
@@ -24,9 +26,10 @@ def parse_options(
         what = "of --weights from elsewhere: imagenet-torchvision or imagenet-caffe"
         parser.add_argument("--preprocessing", metavar="NAME", help=what)
     add_options(parser, presets)
-    typed = parser.parse_args(arguments)
-    if problem := _test_problem(typed, starts) or run_problem(typed):
-        parser.error(problem)
+    with first_speaks():
+        typed = parser.parse_args(arguments)
+        if problem := _test_problem(typed, starts) or run_problem(typed):
+            parser.error(problem)
     typed.views = typed.views or ["middle", "ten"]
     return typed
 
@@ -36,12 +39,23 @@ def run_problem(typed: argparse.Namespace) -> str | None:
     for name in ("data", "output_dir", "resume"):
         if getattr(typed, name) == "":
             return f"--{name.replace('_', '-')}: expected a path, got nothing"
+    if typed.mesh is not None:
+        try:
+            parse_mesh(typed.mesh)
+        except ValueError as error:
+            return str(error)
+        if hasattr(typed, "devices"):
+            return f"--devices and --mesh {typed.mesh}: one of them says what shares the net"
+    elif typed.one_weird_trick:
+        return "--one-weird-trick is for several processes: --mesh says how many"
     if typed.resume is True and not typed.output_dir:
         return "--resume needs a PATH, or --output-dir"
     return None
 
 
 def _test_problem(typed: argparse.Namespace, starts: bool) -> str | None:
+    if typed.test_only and typed.mesh:
+        return "--mesh is for training: --test-only takes --devices"
     if typed.test_only and not (typed.weights or typed.resume):
         return "--test-only needs --weights PATH, what to evaluate"
     if starts and not (typed.weights or typed.resume):
@@ -61,6 +75,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--resume", nargs="?", const=True, metavar="PATH", help=f"{resume}, or from the start where there is none")
     add("--override", action="store_true", help="let options given with --resume differ from the checkpoint's, except "
         "where the weights would have other shapes")  # fmt: skip
+    add("--mesh", metavar="RxT", help="on R x T processes of MPI: R replicas, each with its share of a batch, of T "
+        "towers, each with its part of the layers, as in mpiexec -n 8 python -m mpi4py ... --mesh 4x2")  # fmt: skip
+    add("--one-weird-trick", action="store_true", help="with --mesh Rx1: R replicas of the convolutions, whose linear "
+        "layers are R towers")  # fmt: skip
     add("--workers", type=int, default=2, help="threads that decode images; 0: none (default: 2)")
 
 

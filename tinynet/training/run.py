@@ -7,31 +7,33 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import sys
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinynet import models
-from tinynet.data import Dataset, Loader, Statistics, open_dataset
+from tinynet import models, parallel
+from tinynet.data import Dataset, Loader, Statistics
 from tinynet.data.dataset import dtype_of
-from tinynet.data.sets.synthetic import drawn_folder, make_dataset
-from tinynet.errors import DataError, NonFiniteError
+from tinynet.errors import NonFiniteError
 from tinynet.files import shown
-from tinynet.interruption import StopSignals
+from tinynet.interruption import Stopped, StopSignals
 from tinynet.network import Sequential
 from tinynet.optimizers import SGD
+from tinynet.parallel import Mesh
 from tinynet.training.batches import Batches, check_images, make_batches, measured, unit_scale
 from tinynet.training.checkpoint import Checkpoint
 from tinynet.training.epochs import RunEpoch
-from tinynet.training.folder import RunFolder, going_on
+from tinynet.training.folder import RunFolder
 from tinynet.training.loop import EpochState
 from tinynet.training.presets import Fitted, chosen, lower_lr
-from tinynet.training.progress import Counter, Progress, duration
+from tinynet.training.progress import Progress, duration
 from tinynet.training.report import errors_line
-from tinynet.training.settings import RunSettings, S, check_kept, early, settled, typed_settings
+from tinynet.training.settings import RunSettings, S, check_kept, settled, typed_settings
+from tinynet.training.sharing import NoFolder, agree, mesh_of, shared_going_on, speaking
+from tinynet.training.sources import open_images, tell_of_images
 
 AFTER = {"settings": "settle", "data": "open_data", "images": "batches"}  # what each of these is known from
 AFTER |= dict.fromkeys(("net", "optimizer", "stop", "folder", "path"), "begin")
@@ -50,12 +52,12 @@ class Run:
     net: Any
     optimizer: SGD
     stop: StopSignals
-    folder: RunFolder
+    folder: RunFolder | NoFolder
     images: Batches
 
-    def __init__(self, typed: argparse.Namespace, job: str, stack: contextlib.ExitStack):
+    def __init__(self, typed: argparse.Namespace, job: str, stack: contextlib.ExitStack, mesh: Mesh | None = None):
         """See `open`; the stack is left with the run."""
-        self.typed, self.job, self._stack = typed, job, stack
+        self.typed, self.job, self._stack, self.mesh = typed, job, stack, mesh
         self._started = time.perf_counter()
         if getattr(typed, "test_only", False):
             raise ValueError("--test-only: this page does nothing but train; report_errors(typed) is what it lacks")
@@ -73,7 +75,8 @@ class Run:
         self._left_out: dict[str, dict[int, str]] = {}
         self._drawn = False
         self.lower_lr: float | None = None  # to try where the loss overflows
-        self._found, self._checkpoint, self._damaged = going_on(typed, stack)
+        self._left = False  # on all ranks
+        self._found, self._checkpoint, self._damaged = shared_going_on(mesh, typed, stack)
         if self._checkpoint:
             self._checkpoint.check_job(job)
             if not self._checkpoint.settings["drawn"]:
@@ -93,8 +96,15 @@ class Run:
         CheckpointError, LockedError or DataError when there is nothing to go on from. What ends the context early is
         in the run's log, and how to go on is said.
         """
-        with contextlib.ExitStack() as stack:
-            yield cls(typed, job, stack)
+        mesh, run = mesh_of(typed), None
+        try:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(speaking(mesh))
+                yield (run := cls(typed, job, stack, mesh))
+        except Stopped:
+            if mesh and run and run._left:  # a rank that ends would end the others, in mid-work
+                mesh.world.barrier()
+            raise
 
     def typed_or_kept(self, name: str, otherwise: Any) -> Any:
         """A setting that decides on the preset, before they are settled: what was typed, or is in the checkpoint and of
@@ -124,36 +134,21 @@ class Run:
         self.lower_lr = lower_lr(settings, preset)
         if "data" in vars(self):
             check_images(self.data, settings)
+        if self.mesh:
+            self.mesh.agree("settings", dataclasses.asdict(settings))
         self.settings = settings
         return settings
 
     def open_data(self) -> Dataset:
         """The data set at data_path, or the drawn one. DataError where there is none, or not the run's."""
-        checkpoint = self._checkpoint
-        if checkpoint and not checkpoint.settings["drawn"] and not self.data_path:
-            raise DataError(f"{shown(checkpoint.path)}: the run's images lay in memory; say with --data what to take")
-        if self.data_path and not self.typed.data and not Path(self.data_path).exists():
-            where = "the run's images were there; say with --data where they are"
-            raise DataError(f"{shown(self.data_path)}: {where}")
-        path = Path(self.data_path or drawn_folder())
-        if not self.data_path:
-            self._drawn = True
-            print(f"No --data given: using a SYNTHETIC data set, drawn by this program, in {shown(path)}", flush=True)
-            make_dataset(path, progress=Counter("drawing"))
-        kept, source = (checkpoint.settings, shown(checkpoint.path)) if checkpoint else (None, "")
-        share, channels = (early(name, self.typed, kept, source) for name in ("val_share", "channels"))
-        asked = hasattr(self.typed, "val_share")  # else it is the checkpoint's, and counts where there is nothing else
-        return self.use_data(open_dataset(path, Counter("listing"), share, channels, asked=asked))
+        data, self._drawn = open_images(self.typed, self.data_path, self._checkpoint, self.mesh)
+        return self.use_data(data)
 
     def use_data(self, data: Dataset) -> Dataset:
         """The same for a data set that is open; what a user should know of it is said. DataError or ValueError for one
         that the settings or a checkpoint do not go with.
         """
-        only = f"{shown(data.root)}: only one class, {shown(data.classes[0])}, so there is nothing to tell apart"
-        for note in (*data.notes, *[only] * (len(data.classes) == 1)):
-            print(f"warning: {note}", file=sys.stderr)
-        train, val = len(data.train), len(data.val)
-        print(f"{shown(data.root)}: {len(data.classes)} classes, {train:,} training and {val:,} validation images")
+        tell_of_images(data, self.mesh)
         if "settings" in vars(self):
             check_images(data, self.settings)
         if self._checkpoint:
@@ -173,6 +168,15 @@ class Run:
         if self._checkpoint:
             return self._checkpoint.build(model, arguments)
         return models.build(model, **arguments)
+
+    def spread(self, net: Sequential, devices: int = 1):
+        """The net on so many devices of this process, or on the ranks of --mesh; which of them is said."""
+        if self.mesh:
+            print(self.mesh)
+            return parallel.spread(net, self.mesh)
+        if devices != 1:
+            print(f"On {devices} devices, each with its part of every layer")
+        return net if devices == 1 else parallel.partition(net, devices)
 
     def begin(self, net, optimizer) -> None:
         """Takes the run's folder, and gives net and optimizer the values of the checkpoint. From here on Ctrl-C and
@@ -249,22 +253,22 @@ class Run:
             self.folder.bad_image(name, reason)
 
         random = {"colour": colour, "mirror": mirror, "padding": padding} if augment else None
-        rest = self.net, on_bad, self._left_out
+        rest: Any = self.net, on_bad, self._left_out, random, self.mesh
         if statistics is not None and scale is not None and self._known is None:
             self._known = statistics, scale
         none = Statistics.none(self.data.channels, s.resize)
-        make_batches(self.data, s, workers, none, 1.0, *rest, random)  # what cannot be is told before work begins
+        make_batches(self.data, s, workers, none, 1.0, *rest)  # what cannot be is told before work begins
         if self._known:
             statistics, scale = self._known
         elif mean or colour or scale is None:
-            statistics = measured(self.data, s, workers, self.stop.check, on_bad)
+            statistics = measured(self.data, s, workers, self.stop.check, on_bad, self.mesh)
             scale = unit_scale(self.data, statistics) if scale is None else scale
             statistics = statistics if mean else dataclasses.replace(statistics, mean_image=none.mean_image)
         else:
             statistics = none
         self._record["scale"] = scale
         self.folder.describe(self._record)
-        self.images = make_batches(self.data, s, workers, statistics, scale, *rest, random)
+        self.images = make_batches(self.data, s, workers, statistics, scale, *rest)
         return self.images
 
     def epochs(self, last: int) -> Iterator[RunEpoch]:
@@ -280,6 +284,11 @@ class Run:
             if not self._epoch.ended:
                 raise RuntimeError("Run.epochs: expected epoch.end(trained, tested) before the next epoch")
         self._epoch = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process logs, saves and draws: rank 0 of a mesh, or the only one."""
+        return self.mesh is None or self.mesh.leads
 
     @property
     def path(self) -> Path:
@@ -301,10 +310,20 @@ class Run:
         state = {"settings": self._record, "history": self.history, "step": step, "epoch": epoch, "running": counts}
         self.folder.save(self.net, self.optimizer, self.images.statistics, state | {"left_out": self.images.left_out})
 
+    def agreed(self, due: bool = False) -> tuple[signal.Signals | None, bool]:
+        """The signal that has come, to whichever rank, and whether a checkpoint is due: the same on all ranks."""
+        if self.mesh:
+            due = agree(self.mesh, self.stop, due)
+        return self.stop.received, due
+
     def leave(self) -> None:
-        """Ends a run that was asked to stop; CheckpointError where it could not be saved."""
+        """Ends a run that was asked to stop, on all ranks; CheckpointError where it could not be saved."""
         if self.folder.unsaved:
             raise self.folder.unsaved
+        self._stop()
+
+    def _stop(self) -> None:
+        self._left = True
         self.stop.check()
 
     # ---- the end ----
@@ -320,7 +339,8 @@ class Run:
 
         def report(state: EpochState) -> None:
             progress(state)
-            self.stop.check()
+            if self.agreed()[0]:
+                self._stop()
 
         return report
 

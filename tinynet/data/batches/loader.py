@@ -29,6 +29,8 @@ class Batch:
     shifts: np.ndarray | None  # (N * views, 3) float32, the colour to add to every pixel; None: none
     indices: np.ndarray  # (N,) int64, the images' positions in the split
     views: int
+    # Of a batch that replicas share: which of them has these images, and how many each has; None: these are all.
+    part: tuple[int, tuple[int, ...]] | None = None
 
     def without(self, positions: list[int]) -> "Batch":
         """A copy without the images at these positions."""
@@ -36,7 +38,7 @@ class Batch:
         kept[positions] = False
         views = kept.repeat(self.views)
         shifts = None if self.shifts is None else self.shifts[views]
-        return Batch(self.images[views], self.labels[kept], shifts, self.indices[kept], self.views)
+        return Batch(self.images[views], self.labels[kept], shifts, self.indices[kept], self.views, self.part)
 
 
 class Loader:
@@ -53,6 +55,8 @@ class Loader:
     `on_bad` it is logged as a warning. When more than the share `max_bad` of the split is bad, the batch raises
     DataError instead; known_bad, `bad` of a run that goes on, counts too. Errors other than a split's DataError are
     raised in the caller.
+
+    share: (2, 4) gives the third of four nearly equal parts of each batch, which may be empty.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Loader:
         known_bad: Mapping[int, str] | None = None,
         mirror: bool = True,
         padding: int = 0,
+        share: tuple[int, int] = (0, 1),
     ):
         self._views_per_image = _views_per_image(views)
         if batch_size < 1 or ahead < 1 or workers < 0:
@@ -95,6 +100,7 @@ class Loader:
             raise ValueError("Loader: colour noise needs the training set's statistics, or colour=0")
         self.split, self.batch_size, self.size, self.crop, self.views = split, batch_size, size, crop, views
         self.statistics, self.seed, self.workers, self.ahead, self.mirror = statistics, seed, workers, ahead, mirror
+        self.share = share
         self._bad = BadImages(split, max_bad, on_bad, known_bad)
 
     @property
@@ -118,8 +124,12 @@ class Loader:
         if self.views in ("random", "shuffled"):
             order = stream(self.seed, "shuffle", number).permutation(order)
         firsts = range(start * self.batch_size, len(order), self.batch_size)
-        batches = [order[first : first + self.batch_size] for first in firsts]
+        batches = [self._own(order[first : first + self.batch_size]) for first in firsts]
         return self._batches_ahead(batches, number) if self.workers else self._batches(batches, number)
+
+    def _own(self, indices: np.ndarray) -> np.ndarray:
+        part, of = self.share
+        return indices[part * len(indices) // of : (part + 1) * len(indices) // of]
 
     def _batches(self, batches: list[np.ndarray], epoch: int) -> Iterator[Batch]:
         """The batches in order, each made when it is asked for."""
@@ -151,7 +161,7 @@ class Loader:
             filled.close()
 
     def _shares(self, batch: Batch) -> int:
-        return min(self.workers, len(batch.indices))
+        return max(1, min(self.workers, len(batch.indices)))
 
     def _empty(self, indices: np.ndarray) -> Batch:
         count = len(indices) * self._views_per_image

@@ -25,16 +25,22 @@ def measure(
     progress: Callable[[int, int], None] | None = None,
     max_bad: float = 0.01,
     on_bad: Callable[[str, str], None] | None = None,
+    share: tuple[int, int] = (0, 1),
+    join: Callable[[Sums, dict[int, str]], dict[int, str]] = lambda sums, bad: bad,
 ) -> Statistics:
     """Measure the images of the split, cut to size x size: all of them, or `limit` images that the seed chooses.
 
     The result does not depend on `workers`. `progress(done, total)` is called as images are finished. An image that
     cannot be read is left out and reported to `on_bad`, and DataError ends the work when their share of the
     split passes `max_bad`, as BadImages has it.
+
+    share: (2, 4) looks at the third of four parts of them; join(sums, bad) then adds to the sums those of the other
+    parts, and returns why images of any part could not be read.
     """
     if len(split) == 0 or workers < 1 or (limit is not None and limit < 1):
         raise ValueError(f"measure: expected images, limit and workers >= 1, got {len(split)}, {limit} and {workers}")
     chosen = np.sort(stream(seed, "statistics").permutation(len(split))[:limit])
+    chosen = chosen[share[0] * len(chosen) // share[1] : (share[0] + 1) * len(chosen) // share[1]]
     bad = BadImages(split, max_bad, on_bad)
     sums, done = _no_sums(split, size), 0
     chunks = ((split, chosen[first : first + CHUNK], size) for first in range(0, len(chosen), CHUNK))
@@ -45,6 +51,8 @@ def measure(
         done += part.images + len(failures)
         if progress:
             progress(done, len(chosen))
+    for index, reason in join(sums, bad.reasons).items():
+        bad.add(index, reason)
     return sums.statistics()
 
 
