@@ -33,7 +33,7 @@ SCRIPTED = """
 import os, runpy, shutil, signal, sys
 from pathlib import Path
 from tinynet import SoftmaxCrossEntropy
-from tinynet.training import Checkpoints, batches, run
+from tinynet.training import Checkpoints, batches, sources
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs are born without
 what, where, number, more = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -68,10 +68,10 @@ def counted(owner, name, then, counts=lambda: True):
 
 saving = False
 
-def save(*args, save=Checkpoints.save):
+def watched(*args, write=Checkpoints.write):
     global saving
     saving = True
-    path = save(*args)
+    path = write(*args)
     saving = False
     return path
 
@@ -80,12 +80,12 @@ if where == "call":
 elif where == "step":
     counted(SoftmaxCrossEntropy, "forward", lambda: count(more))
 elif where == "saving":
-    Checkpoints.save = save
+    Checkpoints.write = watched
     for owner, names in ((os, "fsync replace unlink"), (Path, "rename mkdir write_text unlink"), (shutil, "rmtree")):
         for name in names.split():
             counted(owner, name, happen, lambda: saving)
 else:
-    counted(batches if where == "measure" else run, where, happen)
+    counted(batches if where == "measure" else sources, where, happen)
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 

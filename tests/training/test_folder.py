@@ -65,7 +65,7 @@ def test_a_checkpoint_that_cannot_be_written_is_remembered_until_one_is(tmp_path
         raise CheckpointError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(run.checkpoints), "save", full)
+        patch.setattr(type(run.checkpoints), "write", full)
         save(run, fresh, 1)
     assert isinstance(run.unsaved, CheckpointError)
     assert "no checkpoint of step 1: no space left" in capsys.readouterr().err
