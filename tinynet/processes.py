@@ -1,6 +1,6 @@
-"""What a process knows of the others of its job, once MPI has been started: which rank it is, and how to end them all.
+"""What a process knows of the others of its job under MPI: which rank it is, who speaks, and how to end them all.
 
-MPI is not started here. `python -m mpi4py` does so, and parallel/mesh.py.
+MPI is started here only where the user has said so, `python -m mpi4py`; else parallel/mesh.py does it.
 """
 
 import contextlib
@@ -9,17 +9,27 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+# What the starters of MPI's processes (Hydra and others with PMI, Open MPI) tell each of them.
+TOLD = ("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")
+
 
 def mpi() -> Any:
     """The module mpi4py.MPI where MPI has been started and not ended yet, else None."""
+    if "mpi4py.run" in sys.modules:
+        from mpi4py import MPI  # noqa: F401  (which starts it)
     module = sys.modules.get("mpi4py.MPI")
     return module if module is not None and module.Is_initialized() and not module.Is_finalized() else None
 
 
 def rank_and_size() -> tuple[int, int]:
     """(0, 1) for a process of its own."""
-    module = mpi()
-    return (module.COMM_WORLD.Get_rank(), module.COMM_WORLD.Get_size()) if module else (0, 1)
+    if module := mpi():
+        return module.COMM_WORLD.Get_rank(), module.COMM_WORLD.Get_size()
+    for names in TOLD:
+        rank, size = (os.environ.get(name, "") for name in names)
+        if rank.isdecimal() and size.isdecimal() and "SLURM_PROCID" not in os.environ:  # srun may start unrelated ones
+            return int(rank), int(size)
+    return 0, 1
 
 
 @contextlib.contextmanager
