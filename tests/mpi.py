@@ -57,7 +57,8 @@ def _lacking() -> str:
         told = finished(command)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"mpiexec does not work here: {error}"
-    return "" if told.stdout.split() == ["2", "2"] else f"mpiexec does not work here: {(told.stdout + told.stderr)[:300]}"
+    works = told.stdout.split() == ["2", "2"]
+    return "" if works else f"mpiexec does not work here: {(told.stdout + told.stderr)[:300]}"
 
 
 several = pytest.mark.skipif(bool(_lacking()), reason=_lacking() or "MPI is there")
