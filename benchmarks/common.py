@@ -11,7 +11,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 
 LEARNING_RATE = 1e-3  # small: random labels are to be learnt by no one, and nothing is to overflow
@@ -48,13 +48,16 @@ def begin(
     return args
 
 
-def start_worker(name: str, args: argparse.Namespace, **changes) -> dict:
-    """Runs this script again as worker `name`, in a process of its own, with these options; what it printed."""
+def start_worker(name: str, args: argparse.Namespace, start: Sequence[str] = (), **changes) -> dict:
+    """Runs this script again as worker `name`, in a process of its own, with these options; what it printed.
+
+    start: what starts it, if not the system itself: mpiexec, and of several processes one prints.
+    """
     options = vars(args) | changes | {"name": name}
     environment = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
     for variable in ("TINYNET_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[variable] = str(options["threads"])
-    command = [sys.executable, sys.argv[0], "--worker", json.dumps(options)]
+    command = [*start, sys.executable, *["-m", "mpi4py"] * bool(start), sys.argv[0], "--worker", json.dumps(options)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(f"the worker {name} failed:\n{result.stderr}")

@@ -27,20 +27,22 @@ def words(count: int, *program: object) -> list[str]:
     return [str(mpiexec()), "-n", str(count), sys.executable, "-m", "mpi4py", *EMULATED, *map(str, program)]
 
 
-def environment() -> dict[str, str]:
-    """One thread for each rank, and the tests' own modules to be found."""
-    path = os.pathsep.join([str(TESTS), str(TESTS / "parallel"), *map(os.path.abspath, sys.path)])
-    return os.environ | {"PYTHONPATH": path, "TINYNET_NUM_THREADS": "1"}
+def environment(threads: int | None = 1) -> dict[str, str]:
+    """So many threads for each rank, and the tests' own modules to be found."""
+    path = os.pathsep.join([str(TESTS), *map(os.path.abspath, sys.path)])
+    ours = "TINYNET_NUM_THREADS", "OMP_NUM_THREADS"
+    found = {name: value for name, value in os.environ.items() if name not in ours}
+    return found | {"PYTHONPATH": path} | ({"TINYNET_NUM_THREADS": str(threads)} if threads else {})
 
 
-def job(count: int, *program: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+def job(count: int, *program: object, cwd: Path | None = None, threads: int | None = 1) -> subprocess.CompletedProcess:
     """What came of it."""
-    return finished(words(count, *program), cwd)
+    return finished(words(count, *program), cwd, threads)
 
 
-def finished(command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess:
+def finished(command: list[str], cwd: Path | None = None, threads: int | None = 1) -> subprocess.CompletedProcess:
     streams = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
-    return subprocess.run(command, cwd=cwd, env=environment(), timeout=PATIENCE, **streams)
+    return subprocess.run(command, cwd=cwd, env=environment(threads), timeout=PATIENCE, **streams)
 
 
 @functools.cache

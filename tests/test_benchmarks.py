@@ -209,3 +209,60 @@ def test_loader_benchmark_trains_from_every_source(monkeypatch, tmp_path):
     again = Namespace(**vars(args) | {"folders": tmp_path / "again", "cache": tmp_path / "other", "data": args.folders})
     assert f"{args.folders}, " in loader.prepare_data(again)
     assert len(list((tmp_path / "again" / "train" / "images").iterdir())) == 22
+
+
+# ---- what scaling_model.py predicts, against figures worked out by hand ----
+
+GRADIENTS = 4 * 60_965_224  # bytes
+
+
+@pytest.fixture
+def compute():
+    """A node that takes 0.5 s for each image, and 1 s more for a step."""
+    import scaling_model as model
+
+    return model.Compute((1, 128), (1.5, 65.0), linear=0.25, backward=0.5)
+
+
+def test_a_node_between_what_was_measured(compute):
+    assert compute.seconds(1) == compute.seconds(0.5) == 1.5
+    assert compute.seconds(64) == pytest.approx(33) and compute.seconds(256) == pytest.approx(130)
+
+
+def test_prediction_for_replicas(compute):
+    """Half of the batch each; all gradients twice through a wire of 1 MB/s, in log2(4) messages each way."""
+    import scaling_model as model
+
+    slow = model.Network(1e6, 0.001)
+    assert slow.exchange(1, 1e9) == 0 and slow.exchange(4, 8e6) == pytest.approx(2 * 0.001 + 6)
+    crossing = 2 * (0.001 + GRADIENTS / 2 / 1e6)
+    late = model.step_seconds("replicas", 2, 128, compute, slow, hidden=False)
+    assert late == pytest.approx(33 + crossing)
+    hidden = model.step_seconds("replicas", 2, 128, compute, slow, hidden=True)
+    assert hidden == pytest.approx(33 + crossing - 0.5 * 33)
+    assert model.efficiency("replicas", 2, 128, compute, slow, False) == pytest.approx(65 / late / 2)
+    fast = model.Network(1e12, 0)  # what is there last is not hidden
+    last = 2 * 4 * (34_944 + 307_456 + 885_120) / 2 / 1e12
+    assert model.step_seconds("replicas", 2, 128, compute, fast, True) == pytest.approx(33 + last)
+
+
+def test_prediction_for_towers_and_for_the_one_weird_trick(compute):
+    """Of two nodes: the ledgers of test_ranks.py, per image and for a batch of 128."""
+    import scaling_model as model
+
+    slow = model.Network(1e6, 0)
+    activations = 4 * (128 * 13 * 13 + 128 * 6 * 6 + 2048)
+    towers = 65 / 2 + 128 * (2 * activations + 4000) / 1e6
+    assert model.step_seconds("towers", 2, 128, compute, slow, True) == pytest.approx(towers)
+    convolutions = 4 * (34_944 + 307_456 + 885_120 + 663_936 + 442_624)
+    weird = 0.75 * 33 + 0.25 * 65 / 2 + (64 * 2 * 4 * 9216 + 128 * (2 * 4 * 2048 + 4 * 1000) + convolutions) / 1e6
+    assert model.step_seconds("one weird trick", 2, 128, compute, slow, False) == pytest.approx(weird)
+
+
+def test_perfect_networks_scale_by_what_the_nodes_do(compute):
+    import scaling_model as model
+
+    perfect = model.Network(float("inf"), 0)
+    for nodes in model.NODES:
+        assert model.efficiency("replicas", nodes, 128, compute, perfect, True, weak=True) == pytest.approx(1)
+    assert model.efficiency("replicas", 128, 128, compute, perfect) == pytest.approx(65 / 1.5 / 128)

@@ -12,7 +12,7 @@ import numpy as np
 from inputs import normal
 from parallel import networks
 
-from tinynet import SGD, SoftmaxCrossEntropy, models
+from tinynet import SGD, SoftmaxCrossEntropy, execution, models
 from tinynet.backend import to_device, to_host
 from tinynet.parallel import Mesh, mpi, parse_mesh, spread
 from tinynet.parallel.mpi import MPICommunicator
@@ -109,6 +109,10 @@ def operations(mesh: Mesh) -> Found:
     crossings = [[one.layer, one.operation, *one.received] for one in mesh.whole_ledger().crossings]
     return found | {"rows": rows, "said": np.array(json.dumps(said)), "crossings": np.array(json.dumps(crossings)),
                     **arrays}  # fmt: skip
+
+
+def threads(mesh: Mesh) -> Found:
+    return {"threads": np.array(execution.num_threads), "workers": np.array(execution.workers().count)}
 
 
 def frozen(mesh: Mesh | None) -> Found:
