@@ -230,7 +230,7 @@ def tell_predicted(args: argparse.Namespace, compute: model.Compute) -> None:
     pairs = zip(compute.batches, compute.steps, strict=True)
     rates = ", ".join(f"{batch}: {batch / step:.0f}" for batch, step in pairs)
     print(f"\nPredicted, for nodes like this machine, {args.threads} threads; images/s of one, by batch: {rates};")
-    print(f"fc6 to fc8 take {compute.linear:.0%} of a step; {compute.backward:.0%} is left once fc8's gradient is there")
+    print(f"fc6 to fc8 take {compute.linear:.0%} of a step; {compute.backward:.0%} remains after fc8's gradient")
     for weak in (False, True):
         kind = "weak" if weak else "strong"
         images = f"{args.batch_size} images {'each' if weak else 'in all'}"

@@ -202,9 +202,10 @@ def test_meshes(text, mesh):
     ("mesh", "trick", "told"),
     [
         ("3x1", "", "--mesh 3x1: expected 3 processes, MPI has started 2: mpiexec -n 3 python -m mpi4py"),
+        ("2x1", "old", f"other versions than on rank 0: NumPy 1.17.3, there {np.__version__}"),
         ("1x2", "weird", "--mesh 1x2: --one-weird-trick splits the linear layers over the replicas: --mesh 2x1"),
     ],
 )
-def test_a_mesh_of_another_size(mesh, trick, told, tmp_path):
+def test_meshes_that_these_ranks_are_not(mesh, trick, told, tmp_path):
     done = job(2, PROGRAM, "alexnet", tmp_path, mesh, *filter(None, [trick]), "float32", cwd=tmp_path)
     assert done.returncode != 0 and told in done.stderr

@@ -57,16 +57,12 @@ class MPICommunicator(Communicator):
     def _outgoing(self, name: str, array: Array) -> Array:
         """What MPI is to send: the array (contiguous), or its copy on the host."""
         if self._direct:
-            finish()
             return array
         return array.get(out=self._memory.array(name, array.shape, array.dtype))
 
     def _incoming(self, name: str, array: Array) -> Array:
         """Where MPI is to write what becomes `array`, once it has `_arrived`."""
-        if self._direct:
-            finish()
-            return array
-        return self._memory.array(name, array.shape, array.dtype)
+        return array if self._direct else self._memory.array(name, array.shape, array.dtype)
 
     def _arrived(self, buffer: Array, array: Array) -> None:
         if buffer is not array:
@@ -91,13 +87,13 @@ class MPICommunicator(Communicator):
 
     def _all_gather(self, block, out) -> None:
         source, target = self._outgoing("block", block), self._incoming("out", out)
-        self.timed(self.comm.Allgather, source, target)
+        self.call(self.comm.Allgather, source, target)
         self._arrived(target, out)
 
     def _reduce_scatter(self, whole, out) -> None:
         source, target = self._outgoing("whole", whole), self._incoming("out", out)
         received = self.scratch("received", (self.size, *out.shape), out.dtype)
-        self.timed(self.comm.Alltoall, source, received)
+        self.call(self.comm.Alltoall, source, received)
         self.add_up(received, target)
         self._arrived(target, out)
 
@@ -109,16 +105,16 @@ class MPICommunicator(Communicator):
         if not in_place:
             sums[: x.size], sums[x.size :] = self._outgoing("x", flat), 0
         blocks = self.scratch("received", (self.size, size // self.size), x.dtype)
-        self.timed(self.comm.Alltoall, sums, blocks)
+        self.call(self.comm.Alltoall, sums, blocks)
         self.add_up(blocks, sums.reshape(blocks.shape)[self.rank])
-        self.timed(self.comm.Allgather, self.in_place, sums)
+        self.call(self.comm.Allgather, self.in_place, sums)
         if not in_place:
             out[...] = xp.asarray(sums[: x.size]).reshape(x.shape)
         return 2 * (self.size - 1) * blocks[0].nbytes
 
     def _broadcast(self, x, root: int) -> None:
         buffer = self._outgoing("x", x)
-        self.timed(self.comm.Bcast, buffer, root)
+        self.call(self.comm.Bcast, buffer, root)
         if self.rank != root:
             self._arrived(buffer, x)
 
@@ -179,6 +175,12 @@ class MPICommunicator(Communicator):
 
     # ---- what they are made of ----
 
+    def call(self, operation: Any, *arguments: Any) -> Any:
+        """An operation of MPI's that reads arrays, once what was queued on the device is done."""
+        if self.xp is not np:
+            finish()
+        return self.timed(operation, *arguments)
+
     def timed(self, operation: Any, *arguments: Any) -> Any:
         before = time.perf_counter()
         try:
@@ -218,9 +220,7 @@ class Summations:
         """
         communicator = self._communicator
         blocks = received.reshape(communicator.size, -1)
-        if communicator.xp is not np:
-            finish()
-        request = communicator.timed(self._scattering.Ialltoall, whole, blocks)
+        request = communicator.call(self._scattering.Ialltoall, whole, blocks)
         self._scattered.append((request, whole, blocks))
         return 2 * (communicator.size - 1) * blocks[0].nbytes
 
@@ -245,6 +245,4 @@ class Summations:
         communicator = self._communicator
         _, whole, blocks = self._scattered.popleft()
         communicator.add_up(blocks, whole.reshape(blocks.shape)[communicator.rank])
-        if communicator.xp is not np:
-            finish()
-        self._gathered.append(communicator.timed(self._gathering.Iallgather, communicator.in_place, whole))
+        self._gathered.append(communicator.call(self._gathering.Iallgather, communicator.in_place, whole))

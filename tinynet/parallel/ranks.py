@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinynet.backend import Array
+from tinynet.backend import Array, xp
 from tinynet.layers import Layer, Linear
 from tinynet.layers.layer import Shape
 from tinynet.network import Container, Sequential
@@ -18,14 +18,17 @@ from tinynet.parallel.towers import cut_parts, join_parts
 
 
 def spread(net: Sequential, mesh: Mesh) -> "Ranks":
-    """`net` on the ranks of a mesh, all of which call this with the same network and weights.
+    """`net` on the ranks of a mesh, all of which call this with the same network.
 
     Outputs, gradients and masks are those of `net`, but for rounding, once each rank is given its part of a batch: see
-    `take_part`. Where layers are split their weights are copied, else `net` itself computes. ValueError names a layer
-    that cannot be split.
+    `take_part`. The weights are rank 0's. Where layers are split `net` is copied, else it computes itself. ValueError
+    names a layer that cannot be split.
     """
     if not isinstance(net, Sequential):
         raise TypeError(f"spread: expected a Sequential, got {type(net).__name__}")
+    for _, layer, key in net.parameters():  # a model of the user's own may draw them without a seed
+        layer.params[key] = xp.ascontiguousarray(layer.params[key])
+        mesh.world.broadcast(layer.params[key])
     axes: dict[str, int | None] = {}
     if mesh.one_weird_trick:
         first = next((layer.name for _, layer, _ in net.parameters() if isinstance(layer, Linear)), "")

@@ -9,6 +9,7 @@ from tinynet.training.log import parameter_sizes
 from tinynet.training.loop import INPUT_NOT_FINITE, Epoch, EpochState
 from tinynet.training.progress import Progress
 from tinynet.training.report import epoch_line, stands_still
+from tinynet.training.sharing import agreed
 
 if TYPE_CHECKING:
     from tinynet.training.run import Run
@@ -45,7 +46,7 @@ class RunEpoch(Epoch):
             self._bar = self._open_bar()
         self._bar.lr = run.optimizer.lr if training else None
         self._bar(state)
-        asked, due = run.agreed(training and run.folder.due())
+        asked, due = agreed(run.mesh, run.stop, training and run.folder.due())
         if asked or due:
             run.save(self.number, self.state)
         if asked:
@@ -69,7 +70,7 @@ class RunEpoch(Epoch):
         record |= {"images_per_second": trained.images_per_second, "waiting_share": trained.waiting_share}
         run.history.append(record)
         run.folder.log("epoch", **record, parameters=parameter_sizes(run.net, run.optimizer))
-        asked, _ = run.agreed()
+        asked, _ = agreed(run.mesh, run.stop)
         run.save(self.number + 1)
         if asked:
             run.leave()

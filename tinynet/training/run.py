@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +31,7 @@ from tinynet.training.presets import Fitted, chosen, lower_lr
 from tinynet.training.progress import Progress, duration
 from tinynet.training.report import errors_line
 from tinynet.training.settings import RunSettings, S, check_kept, settled, typed_settings
-from tinynet.training.sharing import NoFolder, agree, mesh_of, shared_going_on, speaking
+from tinynet.training.sharing import NoFolder, agreed, mesh_of, shared_going_on, speaking
 from tinynet.training.sources import open_images, tell_of_images
 
 AFTER = {"settings": "settle", "data": "open_data", "images": "batches"}  # what each of these is known from
@@ -44,7 +43,7 @@ class Run:
     Settings that do not depend on the data can be settled before it.
 
     Nothing is written before `begin`. data_path: what the user typed, or where the run that goes on found its images;
-    None where they are drawn. history: a record per finished epoch.
+    None where they are drawn. history: a record per finished epoch. mesh: MPI's ranks, which make the same calls.
     """
 
     settings: RunSettings
@@ -286,11 +285,6 @@ class Run:
         self._epoch = None
 
     @property
-    def leads(self) -> bool:
-        """Whether this process logs, saves and draws: rank 0 of a mesh, or the only one."""
-        return self.mesh is None or self.mesh.leads
-
-    @property
     def path(self) -> Path:
         """The run's folder; another one after the first was moved or deleted."""
         return self.folder.path
@@ -309,12 +303,6 @@ class Run:
             step, counts = step + running.batches, running.counts()
         state = {"settings": self._record, "history": self.history, "step": step, "epoch": epoch, "running": counts}
         self.folder.save(self.net, self.optimizer, self.images.statistics, state | {"left_out": self.images.left_out})
-
-    def agreed(self, due: bool = False) -> tuple[signal.Signals | None, bool]:
-        """The signal that has come, to whichever rank, and whether a checkpoint is due: the same on all ranks."""
-        if self.mesh:
-            due = agree(self.mesh, self.stop, due)
-        return self.stop.received, due
 
     def leave(self) -> None:
         """Ends a run that was asked to stop, on all ranks; CheckpointError where it could not be saved."""
@@ -339,7 +327,7 @@ class Run:
 
         def report(state: EpochState) -> None:
             progress(state)
-            if self.agreed()[0]:
+            if agreed(self.mesh, self.stop)[0]:
                 self._stop()
 
         return report

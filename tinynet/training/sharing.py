@@ -40,15 +40,15 @@ def speaking(mesh: Mesh | None) -> Iterator[None]:
         yield
 
 
-def agree(mesh: Mesh, stop: StopSignals, due: bool) -> bool:
-    """What has come to one rank has come to all, once every rank has called this; whether rank 0 says that it is time
-    for a checkpoint.
-    """
+def agreed(mesh: Mesh | None, stop: StopSignals, due: bool = False) -> tuple[signal.Signals | None, bool]:
+    """The signal that has come, to whichever rank, and whether rank 0 says that a checkpoint is due."""
+    if mesh is None:
+        return stop.received, due
     told = mesh.world.numbers([stop.received or 0, due]).astype(int)
     received = next((number for number in told[:, 0].tolist() if number), None)
     if received is not None and stop.received is None:
         stop.received = signal.Signals(received)
-    return bool(told[0, 1])
+    return stop.received, bool(told[0, 1])
 
 
 # ---- what they read ----
