@@ -39,6 +39,8 @@ def run(program: Callable[[], None], interrupted: str = "Interrupted: nothing wa
 def _end(code: int, message: str = "") -> None:
     """Of several processes each says which it is; rank 0 first, which often has the same to say and then ends all."""
     rank, size = rank_and_size()
+    if size == 1 and code == 1:
+        sys.exit(message)  # which prints it
     if rank > 0:
         time.sleep(0.5)
     if message:

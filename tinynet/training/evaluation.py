@@ -14,7 +14,7 @@ from tinynet.data import Loader, Prepare, Split
 from tinynet.errors import DataError, NonFiniteError
 from tinynet.layers import Layer
 from tinynet.training.loop import EpochState, not_finite, prepared
-from tinynet.training.metrics import ClassErrors, Running, class_errors, ranks
+from tinynet.training.metrics import ClassErrors, Running, class_errors, confusion_matrix, ranks
 from tinynet.training.trained import Trained
 
 Report = Callable[[EpochState], None]
@@ -66,10 +66,9 @@ class Evaluation:
         return {name: getattr(self, name) for name in names}
 
     def confusions(self) -> np.ndarray:
-        """(classes, classes) int64: how many images of each class, a row, got each class as their answer, a column."""
-        count, found = len(self.classes), self.predictions
-        answers = found.probabilities.argmax(axis=1)
-        return np.bincount(found.labels * count + answers, minlength=count * count).reshape(count, count)
+        """See confusion_matrix."""
+        found = self.predictions
+        return confusion_matrix(found.probabilities.argmax(axis=1), found.labels, len(self.classes))
 
     def surest_mistakes(self, count: int) -> Predictions:
         """Of the images that got a wrong answer, those with the highest probability of it, the surest first."""
@@ -109,7 +108,7 @@ def evaluate_networks(
         count += 1
         names = names or trained.settings.get("names", split.classes)
         del net, loader, prepare, trained  # or it would stay while the next one is loaded
-    if not sums.networks:
+    if not sums.passes:
         raise ValueError("evaluate_networks: expected one or more networks, got none")
     return _evaluation(sums, names, count)
 
@@ -132,25 +131,25 @@ def _evaluation(sums: "_Sums", names: Sequence[str], networks: int) -> Evaluatio
 
 
 class _Sums:
-    """The probabilities of every image of a split, summed over networks: images x classes x 4 bytes, 200 MB for
+    """The probabilities of every image of a split, summed over passes: images x classes x 4 bytes, 200 MB for
     ImageNet's validation set.
     """
 
     def __init__(self, split: Split):
-        self.split, self.networks = split, 0
+        self.split, self.passes = split, 0  # a network has one for each size of the images
         self._sums = np.zeros((len(split), len(split.classes)), np.float32)
-        self._counts = np.zeros(len(split), np.int64)  # how many networks could read the image
+        self._counts = np.zeros(len(split), np.int64)  # in how many of them the image could be read
 
     def add(self, net: Layer, loader: Loader, prepare: Prepare, report: Report, state: EpochState) -> None:
-        self.networks += 1
+        self.passes += 1
         for indices, probabilities in _answers(net, loader, prepare, report, state):
             self._sums[indices] += probabilities
             self._counts[indices] += 1
 
     def mean(self) -> Predictions:
-        indices = np.flatnonzero(self._counts == self.networks)
+        indices = np.flatnonzero(self._counts == self.passes)
         probabilities = self._sums if len(indices) == len(self._sums) else self._sums[indices]
-        probabilities /= self.networks  # which ends the sums
+        probabilities /= self.passes  # which ends the sums
         return Predictions(probabilities, self.split.labels[indices], indices)
 
 

@@ -75,6 +75,11 @@ class ClassErrors:
     times: int
 
 
+def confusion_matrix(answers: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """(classes, classes) int64: how many images of each class, a row, got each class as their answer, a column."""
+    return np.bincount(labels * classes + answers, minlength=classes * classes).reshape(classes, classes)
+
+
 def class_errors(
     ranks: np.ndarray, answers: np.ndarray, labels: np.ndarray, classes: Sequence[str], names: Sequence[str]
 ) -> list[ClassErrors]:
@@ -86,7 +91,7 @@ def class_errors(
     images = np.bincount(labels, minlength=count)
     top1 = np.bincount(labels[ranks >= 1], minlength=count)
     top5 = np.bincount(labels[ranks >= 5], minlength=count)
-    confusions = np.bincount(labels * count + answers, minlength=count * count).reshape(count, count)
+    confusions = confusion_matrix(answers, labels, count)
     np.fill_diagonal(confusions, 0)
     table = []
     for label in range(count):

@@ -16,7 +16,6 @@ from tinynet.errors import DataError, did_you_mean
 from tinynet.files import shown
 from tinynet.layers import Dropout
 from tinynet.network import Sequential
-from tinynet.random import stream
 from tinynet.training.batches import Batches
 from tinynet.training.loop import EpochState, prepared
 from tinynet.training.progress import Counter
@@ -131,7 +130,7 @@ class Features:
     """
 
     def __init__(self, body: Sequential, loader: Loader, images: Batches):
-        self.split, self.batch_size, self.views, self.seed = loader.split, loader.batch_size, loader.views, loader.seed
+        self.split, self.views, self._loader = loader.split, loader.views, loader
         counter, state, found = Counter("computing features"), EpochState(), None
         self._readable = np.zeros(len(self.split), bool)
         for batch, x in prepared(loader.epoch(), images.prepare, state):
@@ -150,15 +149,11 @@ class Features:
         return self._features.nbytes
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size)
+        return len(self._loader)
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch `start` on."""
-        order = np.arange(len(self.split), dtype=np.int64)
-        if self.views == "shuffled":
-            order = stream(self.seed, "shuffle", number).permutation(order)
-        for first in range(start * self.batch_size, len(order), self.batch_size):
-            indices = order[first : first + self.batch_size]
+        for indices in self._loader.batch_indices(number, start):
             indices = indices[self._readable[indices]]
             yield Batch(self._features[indices], self.split.labels[indices], None, indices, 1)
 
@@ -167,8 +162,7 @@ class _Input:
     """In place of Prepare, for what needs no preparing."""
 
     def __call__(self, batch: Batch) -> Array:
-        memory = np.ascontiguousarray(batch.images.transpose(*range(1, batch.images.ndim), 0))  # (N, ...) -> (..., N)
-        return to_device(memory).transpose(memory.ndim - 1, *range(memory.ndim - 1))
+        return to_device(batch.images)
 
     def send(self, batch: Batch) -> None:
         """Nothing is sent ahead."""

@@ -118,14 +118,18 @@ class Loader:
 
         Leaving the iterator early stops its threads.
         """
+        batches = [self._own(indices) for indices in self.batch_indices(number, start)]
+        return self._batches_ahead(batches, number) if self.workers else self._batches(batches, number)
+
+    def batch_indices(self, number: int = 0, start: int = 0) -> list[np.ndarray]:
+        """Which images each of these batches has: their positions in the split, int64."""
         if not 0 <= start <= len(self):
             raise ValueError(f"Loader: expected a first batch from 0 to {len(self)}, got {start}")
         order = np.arange(len(self.split), dtype=np.int64)
         if self.views in ("random", "shuffled"):
             order = stream(self.seed, "shuffle", number).permutation(order)
         firsts = range(start * self.batch_size, len(order), self.batch_size)
-        batches = [self._own(order[first : first + self.batch_size]) for first in firsts]
-        return self._batches_ahead(batches, number) if self.workers else self._batches(batches, number)
+        return [order[first : first + self.batch_size] for first in firsts]
 
     def _own(self, indices: np.ndarray) -> np.ndarray:
         part, of = self.share

@@ -28,7 +28,9 @@ class Prepare:
         if statistics is not None:
             middle = middle_crop(statistics.mean_image.transpose(1, 2, 0), crop).transpose(2, 0, 1)  # (C, crop, crop)
             mean = np.ascontiguousarray(middle).reshape(-1, crop, 1)
-        scales = np.asarray(scale, np.float32)  # (), or (C,)
+        scales = np.asarray(scale, np.float32).reshape(-1, 1, 1)
+        if len(scales) > 1:
+            scales = scales.repeat(crop, axis=0)  # (C*rows, 1, 1)
         self._inputs = self._on_devices(lambda device: _DeviceInput(to_device(mean), crop, scales))
 
     def send(self, batch: Batch) -> None:
@@ -41,10 +43,11 @@ class Prepare:
 
 
 class _DeviceInput:
-    """One device's memory for images, and its copy of the mean."""
+    """One device's memory for images, and its copies of the mean and the scale."""
 
     def __init__(self, mean, crop: int, scales: np.ndarray):
-        self._mean, self._crop, self._scales = mean, crop, scales
+        self._mean, self._crop = mean, crop
+        self._scale = to_device(scales) if (scales != 1).any() else None
         self._memory = Memory()
         self.images = Upload()
 
@@ -60,12 +63,12 @@ class _DeviceInput:
         if batch.shifts is not None:
             shifts = to_device(batch.shifts).T.repeat(crop, axis=0)[:, None, :]  # (C*rows, 1, N)
 
-        scale = None
-        if self._scales.ndim and len(self._scales) not in (1, channels):
-            raise ValueError(f"Prepare: expected images of {len(self._scales)} channels, as scale has, got {channels}")
-        if (self._scales != 1).any():
-            each = np.broadcast_to(self._scales, channels).repeat(crop)
-            scale = to_device(each[:, None, None])  # (C*rows, 1, 1)
+        scale = self._scale
+        if scale is not None:
+            if len(scale) not in (1, channels * crop):
+                of = len(scale) // crop
+                raise ValueError(f"Prepare: expected images of {of} channels, as scale has, got {channels}")
+            scale = xp.broadcast_to(scale, (channels * crop, 1, 1))
 
         def task(rows: slice) -> None:
             xp.subtract(images[:, rows].transpose(1, 2, 0), mean[rows], out=x[rows])

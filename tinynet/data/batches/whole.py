@@ -67,12 +67,11 @@ class WholePrepare:
     """In place of Prepare, (pixels - mean colour) * scale of images of any size: the mean image has but one."""
 
     def __init__(self, statistics: Statistics, scale):
-        self._mean = statistics.mean_image.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)[:, None, None, None]
-        self._scale = np.broadcast_to(np.asarray(scale, np.float32), len(self._mean))[:, None, None, None]
+        self._mean = statistics.mean_image.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)[:, None, None]
+        self._scale = np.broadcast_to(np.asarray(scale, np.float32), len(self._mean))[:, None, None]
 
     def __call__(self, batch: Batch) -> Array:
-        pixels = batch.images.transpose(1, 2, 3, 0).astype(np.float32)  # (N, C, H, W) -> (C, H, W, N)
-        return to_device(np.ascontiguousarray((pixels - self._mean) * self._scale)).transpose(3, 0, 1, 2)
+        return to_device((batch.images.astype(np.float32) - self._mean) * self._scale)  # (N, C, H, W)
 
     def send(self, batch: Batch) -> None:
         """Nothing is sent ahead."""
