@@ -15,7 +15,7 @@ PIECE_BYTES = 4 * 2**20
 Parameter = tuple[str, Layer, str]  # full name, layer, key
 
 
-@dataclass
+@dataclass(eq=False)
 class Bucket:
     """Gradients that lie in one flat array, `whole`, padded so that the ranks divide it; and memory for a message."""
 
@@ -36,8 +36,8 @@ class Gradients:
     """The sums of the parameters' gradients over the ranks of a communicator, the last layers' first.
 
     A layer's gradients are views of its bucket: nothing is packed or unpacked. For each step `begin`, `ready` for each
-    layer when its gradients are there, and `finish`; between layers, MPI's messages go on. ranks: all of them have the
-    same parameters. seconds_waiting: spent in `finish`, for what the backward pass did not hide.
+    layer when its gradients are there, and `finish`; between layers, MPI's messages go on. All ranks have the same
+    parameters.
     """
 
     def __init__(self, communicator: MPICommunicator):
@@ -71,8 +71,8 @@ class Gradients:
             self._start(bucket)
         self._waiting = []
         self._sums.wait()
-        for bucket in self._buckets:
-            self._communicator.fetch(bucket.name, bucket.whole)
+        for number, bucket in enumerate(self._buckets):
+            self._communicator.fetch(f"bucket {number}", bucket.whole)
 
     def _bucket(self, parameters: Sequence[Parameter]) -> Bucket:
         """With the gradients as they are."""
@@ -97,7 +97,7 @@ class Gradients:
 
     def _start(self, bucket: Bucket) -> None:
         self._take_in(bucket)
-        whole = self._communicator.staged(bucket.name, bucket.whole)
+        whole = self._communicator.staged(f"bucket {self._buckets.index(bucket)}", bucket.whole)
         ranks = self._communicator.size
         step = max(1, PIECE_BYTES // (whole.itemsize * ranks)) * ranks
         received = 0
