@@ -18,16 +18,20 @@ TITLES = {
     "alexnet_torchvision": "torchvision's AlexNet (one tower, no LRN)",
     "vgg16": "VGG-16",
     "lenet": "LeNet-5",
+    "lenet_caffe": "Caffe's LeNet",
+    "cifar10_quick": "CIFAR-10's quick net",
+    "cifar10_full": "CIFAR-10's full net (LRN within channels)",
 }
 INPUT_SHAPES = {model: (3, 227, 227) for model in ("alexnet", "caffenet")}
 INPUT_SHAPES |= {model: (3, 224, 224) for model in ("alexnet_torchvision", "vgg16")}
-INPUT_SHAPES |= {"lenet": (1, 28, 28)}
+INPUT_SHAPES |= {model: (1, 28, 28) for model in ("lenet", "lenet_caffe")}
+INPUT_SHAPES |= {model: (3, 32, 32) for model in ("cifar10_quick", "cifar10_full")}
 
 SETTINGS = {  # what a row holds beside name, kind and shapes
     "Conv2d": ("kernel_size", "stride", "padding", "groups"),
-    "MaxPool2d": ("kernel_size", "stride"),
-    "AvgPool2d": ("kernel_size", "stride"),
-    "LocalResponseNorm": ("size", "alpha", "beta", "k", "groups"),
+    "MaxPool2d": ("kernel_size", "stride", "ceil_mode"),
+    "AvgPool2d": ("kernel_size", "stride", "ceil_mode"),
+    "LocalResponseNorm": ("size", "alpha", "beta", "k", "groups", "average", "within_channel"),
     "Dropout": ("p",),
 }
 
@@ -51,6 +55,10 @@ def make(model: str, **options):
 
     if model == "caffenet":
         return models.alexnet(order="caffenet", **options)
+    if model == "lenet_caffe":
+        return models.lenet(variant="caffe", **options)
+    if model.startswith("cifar10"):
+        return models.build(model, **options)
     if model == "vgg16":
         return models.vgg(16, **options)
     return getattr(models, model)(**options)

@@ -49,6 +49,20 @@ def torch_modules(rows: list[argparse.Namespace]) -> list:
             n, c, h, w = x.shape
             return super().forward(x.reshape(self.groups * n, c // self.groups, h, w)).reshape(n, c, h, w)
 
+    class WithinChannelNorm(nn.Module):
+        """Caffe's, over a square of the same channel, zeros outside."""
+
+        def __init__(self, row: argparse.Namespace):
+            super().__init__()
+            self.row, self.squares = row, nn.AvgPool2d(row.size, 1, row.size // 2)
+            self.alpha = row.alpha if row.average else row.alpha * row.size**2
+
+        def forward(self, x):
+            return x * (self.row.k + self.alpha * self.squares(x * x)) ** -self.row.beta
+
+    def norm(row: argparse.Namespace) -> nn.Module:
+        return WithinChannelNorm(row) if row.within_channel else TowerNorm(row)
+
     def convolution(row: argparse.Namespace) -> nn.Module:
         channels = row.input_shape[0], row.output_shape[0]
         return nn.Conv2d(*channels, row.kernel_size, row.stride, row.padding, groups=row.groups)
@@ -58,9 +72,9 @@ def torch_modules(rows: list[argparse.Namespace]) -> list:
         "Linear": lambda row: nn.Linear(*row.input_shape, *row.output_shape),
         "ReLU": lambda row: nn.ReLU(inplace=True),
         "Tanh": lambda row: nn.Tanh(),
-        "LocalResponseNorm": TowerNorm,
-        "MaxPool2d": lambda row: nn.MaxPool2d(row.kernel_size, row.stride),
-        "AvgPool2d": lambda row: nn.AvgPool2d(row.kernel_size, row.stride),
+        "LocalResponseNorm": norm,
+        "MaxPool2d": lambda row: nn.MaxPool2d(row.kernel_size, row.stride, ceil_mode=row.ceil_mode),
+        "AvgPool2d": lambda row: nn.AvgPool2d(row.kernel_size, row.stride, ceil_mode=row.ceil_mode),
         "Flatten": lambda row: nn.Flatten(),
         "Dropout": lambda row: nn.Dropout(row.p),
     }
@@ -129,15 +143,19 @@ class TensorFlowNetwork:
                 return nn.relu(x)
             case "Tanh":
                 return nn.tanh(x)
+            case "LocalResponseNorm" if row.within_channel:
+                side, alpha = row.size // 2, row.alpha if row.average else row.alpha * row.size**2
+                squares = self.tf.pad(x * x, [(0, 0), (side, side), (side, side), (0, 0)])
+                return x * (row.k + alpha * nn.avg_pool2d(squares, row.size, 1, "VALID")) ** -row.beta
             case "LocalResponseNorm":
                 n, h, w, c = x.shape
                 towers = self.tf.reshape(x, (n, h, w * row.groups, c // row.groups))
                 towers = nn.local_response_normalization(towers, row.size // 2, row.k, row.alpha, row.beta)
                 return self.tf.reshape(towers, (n, h, w, c))
             case "MaxPool2d":
-                return nn.max_pool2d(x, row.kernel_size, row.stride, "VALID")
+                return nn.max_pool2d(x, row.kernel_size, row.stride, "SAME" if row.ceil_mode else "VALID")
             case "AvgPool2d":
-                return nn.avg_pool2d(x, row.kernel_size, row.stride, "VALID")
+                return nn.avg_pool2d(x, row.kernel_size, row.stride, "SAME" if row.ceil_mode else "VALID")
             case "Flatten":
                 return self.tf.reshape(x, (x.shape[0], -1))  # (N, H*W*C)
             case "Dropout":

@@ -10,7 +10,8 @@ from inputs import batch_last, relative_difference
 
 from tinynet.backend import to_device, to_host
 
-SMALL = {"alexnet": 0.125, "caffenet": 0.125, "alexnet_torchvision": 0.125, "vgg16": 0.05, "lenet": None}  # widths
+SMALL = {"alexnet": 0.125, "caffenet": 0.125, "alexnet_torchvision": 0.125, "vgg16": 0.05}  # widths
+SMALL |= dict.fromkeys(("lenet", "lenet_caffe", "cifar10_quick", "cifar10_full"))
 
 
 @pytest.fixture(autouse=True)

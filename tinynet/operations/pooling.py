@@ -4,6 +4,7 @@ A rectangular window's maximum and sum are separable: first along each row, then
 takes kh + kw passes in place of kh * kw, and the backward pass retraces the same two steps.
 """
 
+import itertools
 from functools import lru_cache
 
 import numpy as np
@@ -43,23 +44,61 @@ def _window_max(x, window: Window, axis: int, y) -> None:
 
 
 def _route(x, y, dy, window: Window, axis: int, dx) -> None:
-    """Adds each dy to the first x of its window that equals the window's maximum y. dy is used up.
+    """Gives each dy to the first x of its window that equals the window's maximum y. dy is used up.
 
-    What no earlier position has taken is the last one's, without a look at x.
+    What no earlier position has taken is the last one's, without a look at x. The positions 0 to stride - 1 meet each x
+    at most once, so that what they give is written, and only what later ones give is added.
     """
-    dx[...] = 0
+    for index in _met_late(window):
+        dx[along(axis, index)] = 0
     for offset in range(window.kernel):
         outputs, inputs = (along(axis, part) for part in window.overlap(offset))
-        waiting, target = dy[outputs], dx[inputs]
-        if offset < window.kernel - 1:
-            wins = scratch("wins", waiting.shape, bool)
-            xp.equal(x[inputs], y[outputs], out=wins)
-            taken = scratch("taken", waiting.shape, dy.dtype)
-            keep_where(wins, waiting, taken)
+        waiting, target, first = dy[outputs], dx[inputs], offset < window.stride
+        if offset == window.kernel - 1:
+            xp.copyto(target, waiting) if first else xp.add(target, waiting, out=target)
+            return
+        taken = target if first else scratch("taken", waiting.shape, dy.dtype)
+        _take(x[inputs], y[outputs], waiting, taken)
+        if not first:
             target += taken
-            keep_where(xp.logical_not(wins, out=wins), waiting, waiting)
-        else:
-            target += waiting
+
+
+def _take(x, y, waiting, taken) -> None:
+    """Moves from `waiting` to `taken`, which has zeros elsewhere, what is waiting where x equals y."""
+    wins = scratch("wins", waiting.shape, bool)
+    xp.equal(x, y, out=wins)
+    keep_where(wins, waiting, taken)
+    bits = f"i{waiting.itemsize}"
+    xp.bitwise_xor(waiting.view(bits), taken.view(bits), out=waiting.view(bits))
+
+
+@lru_cache(maxsize=64)
+def _met_late(window: Window) -> list[slice]:
+    """The places of the axis that none of the positions 0 to stride - 1 meets."""
+    met = np.zeros(window.size, bool)
+    for offset in range(min(window.stride, window.kernel)):
+        met[window.overlap(offset)[1]] = True
+    return [slice(place, place + 1) for place in np.flatnonzero(~met).tolist()]
+
+
+def _apart(window: Window) -> bool:
+    """Whether windows neither overlap nor reach beyond the axis."""
+    whole = slice(0, window.output)
+    return window.kernel <= window.stride and all(window.overlap(o)[0] == whole for o in range(window.kernel))
+
+
+def _route_apart(x, y, dy, vertical: Window, horizontal: Window, dx) -> None:
+    """The same for windows that are apart, in both directions at once: each x has one window, and is written once."""
+    if any(axis.stride * axis.output != axis.size or axis.kernel < axis.stride for axis in (vertical, horizontal)):
+        dx[...] = 0
+    waiting = scratch("waiting", dy.shape, dy.dtype)
+    xp.copyto(waiting, dy)
+    positions = list(itertools.product(range(vertical.kernel), range(horizontal.kernel)))
+    for i, j in positions[:-1]:
+        seen = along(1, vertical.overlap(i)[1], horizontal.overlap(j)[1])
+        _take(x[seen], y, waiting, dx[seen])
+    i, j = positions[-1]
+    dx[along(1, vertical.overlap(i)[1], horizontal.overlap(j)[1])] = waiting
 
 
 def max_pool_forward(x, vertical: Window, horizontal: Window, y) -> None:
@@ -84,6 +123,10 @@ def max_pool_backward(x, y, dy, vertical: Window, horizontal: Window, dx) -> Non
     """
     if on_gpu:
         kernels.max_pool_backward(x, y, dy, vertical, horizontal, dx)
+        return
+
+    if _apart(vertical) and _apart(horizontal):
+        run(lambda t: _route_apart(x[t], y[t], dy[t], vertical, horizontal, dx[t]), _channel_tiles(x))
         return
 
     def task(tile: slice) -> None:
