@@ -18,6 +18,7 @@ from tinynet.operations.window import Geometry
 # Measured: below these, products are too small for BLAS, and columns are faster.
 MIN_CHANNELS = 16
 MIN_ROW = 192  # W' * N
+MIN_BLOCK = 64  # kernels of a product, of which BLAS packs the other matrix anew: with fewer, threads share out rows
 
 
 class Meeting(NamedTuple):
@@ -80,10 +81,18 @@ def _by_columns(weight, out) -> None:
     out.reshape(width, kernels, height, channels)[...] = weight.transpose(3, 0, 2, 1)  # (kw, K, kh, C)
 
 
-def _blocks(channels: int, groups: int) -> list[tuple[int, slice]]:
-    """(group, block of its channels of the result) for all groups: as many blocks as a multiple of the threads."""
-    blocks = cut(channels, workers().count // math.gcd(groups, workers().count))
-    return [(group, block) for group in range(groups) for block in blocks]
+def _blocks(channels: int, groups: int, rows: int) -> list[tuple[int, slice, slice]]:
+    """(group, block of its channels of the result, block of the rows) for all groups: as many as threads, or as a
+    multiple of them.
+    """
+    parts = workers().count // math.gcd(groups, workers().count)
+    many = channels // parts >= MIN_BLOCK
+    return [
+        (group, block, part)
+        for group in range(groups)
+        for block in cut(channels, parts if many else 1)
+        for part in cut(rows, 1 if many else parts)
+    ]
 
 
 def forward(x, weight, bias, geometry: Geometry, y) -> None:
@@ -95,50 +104,58 @@ def forward(x, weight, bias, geometry: Geometry, y) -> None:
     y = y.reshape(groups, weight.shape[1], -1)  # (G, K/G, H'*W'*N)
     bias = None if bias is None else bias.reshape(groups, -1, 1)  # (G, K/G, 1)
 
-    def task(tile: tuple[int, slice]) -> None:
-        group, block = tile
+    def task(tile: tuple[int, slice, slice]) -> None:
+        group, block, part = tile
         target = y[group, block]
         columns = scratch("columns of weight", (kernel_width, len(target), kernel_height * channels), x.dtype)
         _by_columns(weight[group, block], columns)
-        for pixels, meetings in rows:
+        for pixels, meetings in rows[part]:
             target[:, pixels] = 0 if bias is None else bias[group, block]
             for j, kernel_rows, input_rows, inputs, outputs in meetings:
                 left = columns[j][:, _times(kernel_rows, channels)]
                 accumulate(left, x[group][_times(input_rows, channels), inputs], target[:, outputs])
 
-    run(task, _blocks(y.shape[1], groups))
+    run(task, _blocks(y.shape[1], groups, len(rows)))
 
 
 def backward_weight(x, dy, geometry: Geometry, dweight) -> None:
     """As conv2d_backward_weight: dweight (K, C/groups, kh, kw), for column j the sum over the rows of dy @ shifted x.T.
 
-    A task owns some kernels and walks all rows: nothing that threads have summed up has to be joined.
+    A task owns some kernels and walks all rows; or it owns some rows, and what tasks have summed up is added in order.
     """
     groups, channels, (kernel_height, kernel_width) = geometry.groups, dweight.shape[1], dweight.shape[2:]
     rows = _rows(geometry, x.shape[3])
     x = _by_rows(x, groups)  # (G, H*C/G, W*N)
     dweight = dweight.reshape(groups, -1, *dweight.shape[1:])  # (G, K/G, C/G, kh, kw)
     dy = dy.reshape(groups, dweight.shape[1], -1)  # (G, K/G, H'*W'*N)
+    tiles = _blocks(dweight.shape[1], groups, len(rows))
+    shape = len(tiles), kernel_width, max(b.stop - b.start for _, b, _ in tiles), kernel_height * channels
+    sums = scratch("sums of weight", shape, dweight.dtype)
 
-    def task(tile: tuple[int, slice]) -> None:
-        group, block = tile
+    def task(number: int) -> None:
+        group, block, part = tiles[number]
         source = dy[group, block]
-        columns = scratch("columns of weight", (kernel_width, len(source), kernel_height * channels), dweight.dtype)
+        columns = sums[number, :, : len(source)]  # (kw, K of the block, kh*C)
         columns[...] = 0
-        for _, meetings in rows:
+        for _, meetings in rows[part]:
             for j, kernel_rows, input_rows, inputs, outputs in meetings:
                 target = columns[j][:, _times(kernel_rows, channels)]
                 accumulate(source[:, outputs], x[group][_times(input_rows, channels), inputs].T, target)
-        columns = columns.reshape(kernel_width, len(source), kernel_height, channels)
-        dweight[group, block] = columns.transpose(1, 3, 2, 0)  # (K of the block, C/G, kh, kw)
 
-    run(task, _blocks(dweight.shape[1], groups))
+    run(task, range(len(tiles)))
+    for (group, block, part), columns in zip(tiles, sums, strict=True):
+        kernels = block.stop - block.start
+        by_kernel = columns[:, :kernels].reshape(kernel_width, kernels, kernel_height, channels).transpose(1, 3, 2, 0)
+        if part.start == 0:
+            dweight[group, block] = by_kernel  # (K of the block, C/G, kh, kw)
+        else:
+            dweight[group, block] += by_kernel
 
 
 def backward_input(dy, weight, geometry: Geometry, dx) -> None:
     """As conv2d_backward_input: weight[:, :, :, j].T @ dy, for every row of dy added to the kh rows of dx it came from.
 
-    A task owns some channels of dx, sorted by rows as x is above, and walks all rows of dy in order.
+    A task owns some channels, or some rows, of dx, sorted by rows as x is above, and walks the rows of dy in order.
     """
     groups, (kernel_height, kernel_width) = geometry.groups, weight.shape[2:]
     _, height, width, batch = dx.shape
@@ -147,18 +164,22 @@ def backward_input(dy, weight, geometry: Geometry, dx) -> None:
     weight = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, kh, kw)
     dy = dy.reshape(groups, weight.shape[1], -1)  # (G, K/G, H'*W'*N)
 
-    def task(tile: tuple[int, slice]) -> None:
-        group, block = tile
+    def task(tile: tuple[int, slice, slice]) -> None:
+        group, block, part = tile
         channels = block.stop - block.start
         columns = scratch("columns of weight", (kernel_width, dy.shape[1], kernel_height * channels), dx.dtype)
         _by_columns(weight[group][:, block], columns)
-        by_rows = scratch("rows of dx", (height, channels, width * batch), dx.dtype)
+        by_rows = scratch("rows of dx", (part.stop - part.start, channels, width * batch), dx.dtype)
         by_rows[...] = 0
-        target = by_rows.reshape(-1, width * batch)  # (H * C of the block, W*N)
+        target = by_rows.reshape(-1, width * batch)  # (H of the part * C of the block, W*N)
         for _, meetings in rows:
             for j, kernel_rows, input_rows, inputs, outputs in meetings:
-                left = columns[j][:, _times(kernel_rows, channels)].T
-                accumulate(left, dy[group][:, outputs], target[_times(input_rows, channels), inputs])
-        dx[group, block] = by_rows.transpose(1, 0, 2)  # (C of the block, H, W*N)
+                first, last = max(input_rows.start, part.start), min(input_rows.stop, part.stop)
+                if first < last:
+                    start = kernel_rows.start + first - input_rows.start
+                    left = columns[j][:, _times(slice(start, start + last - first), channels)].T
+                    own = _times(slice(first - part.start, last - part.start), channels)
+                    accumulate(left, dy[group][:, outputs], target[own, inputs])
+        dx[group, block, part] = by_rows.transpose(1, 0, 2)  # (C of the block, H of the part, W*N)
 
-    run(task, _blocks(dx.shape[1], groups))
+    run(task, _blocks(dx.shape[1], groups, height))
