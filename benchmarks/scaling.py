@@ -16,15 +16,11 @@ import time
 import common
 import networks
 import scaling_model as model
+import two_devices
 
 INPUT_SHAPE = networks.INPUT_SHAPES["alexnet"]
 MESHES = {"replicas": ((2, 1), False), "towers": ((1, 2), False), "one weird trick": ((2, 1), True)}
 BATCHES = 1, 2, 4, 8, 16, 32, 64, 128
-
-
-def alone_worker(args: argparse.Namespace) -> dict:
-    step = networks.training_step(networks.make("alexnet"), INPUT_SHAPE, args.batch_size)
-    return {"seconds": common.timed(step, args.steps)}
 
 
 def towers_worker(args: argparse.Namespace) -> dict:
@@ -166,7 +162,8 @@ def _exchanges(net, rows: list):
     return exchange
 
 
-WORKERS = {"alone": alone_worker, "towers of threads": towers_worker, "layers": layers_worker, "ranks": ranks_worker}
+WORKERS = {"alone": two_devices.one_device_worker, "towers of threads": towers_worker}
+WORKERS |= {"layers": layers_worker, "ranks": ranks_worker}
 
 
 # ---- what was measured ----

@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from examples.main_job import EMULATED  # where the tests run on emulated GPUs, so do the ranks
 
 TESTS = Path(__file__).parent
-# where the tests run on emulated GPUs, so do the ranks
-EMULATED = ["-c", "import emu, runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"]
-EMULATED = EMULATED if "emu" in sys.modules else []
 PATIENCE = 900  # seconds after which a job counts as one that waits for ever
 
 

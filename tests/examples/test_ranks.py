@@ -216,14 +216,11 @@ def test_fine_tuning_on_ranks(data, alone, tmp_path):
     assert done.returncode == 1 and "--cache-features: in one process, without --mesh" in done.stderr
 
 
+@pytest.mark.skipif(bool(EMULATED), reason="starts a module")
 def test_the_train_command_on_ranks(data, tmp_path):
     options = ["train", "lenet", "--data", data, "--resize", 36, "--crop", 32, "--batch-size", 10, "--epochs", 2]
-    command = [sys.executable, *EMULATED] if EMULATED else [sys.executable, "-m", "tinynet"]
-    if EMULATED:
-        pytest.skip("starts a module")
-    alone = subprocess.run(
-        [*command, *map(str, options), "--output-dir", "alone"], cwd=tmp_path, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "tinynet", *map(str, options), "--output-dir", "alone"]
+    alone = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert alone.returncode == 0, alone.stderr
     done = job(2, "-m", "tinynet", *options, "--output-dir", "ranks", "--mesh", "2x1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

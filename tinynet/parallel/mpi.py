@@ -47,7 +47,8 @@ class MPICommunicator(Communicator):
         self.in_place: Any = import_mpi().IN_PLACE
         self._direct = not on_gpu or takes_gpu_arrays(comm)
         self.xp = xp if self._direct else np  # of the buffers that MPI sees
-        self._memory = Memory(xp.empty if self._direct else pinned)
+        self._empty: Any = xp.empty if self._direct else pinned
+        self._memory = Memory(self._empty)
 
     def __reduce__(self) -> tuple:
         raise TypeError("a network on MPI's ranks cannot be copied or pickled: its other parts are in other processes")
@@ -81,7 +82,7 @@ class MPICommunicator(Communicator):
 
     def empty_like(self, array: Array) -> Array:
         """The same for as long as it is wanted."""
-        return self.xp.empty(array.shape, array.dtype) if self._direct else pinned(array.shape, array.dtype)
+        return self._empty(array.shape, array.dtype)
 
     # ---- a Communicator's operations ----
 
@@ -125,16 +126,13 @@ class MPICommunicator(Communicator):
 
     def numbers(self, own: Sequence[float]) -> np.ndarray:
         """(ranks, n) float64: the n numbers of every rank."""
-        told = np.empty((self.size, len(own)))
-        self.comm.Allgather(np.array(own, np.float64), told)
-        return told
+        return self.gather_host(np.array(own, np.float64))
 
     def everyone(self, own: Any) -> list:
         """What every rank says, anything that JSON can hold, in the order of the ranks."""
         message = np.frombuffer(json.dumps(own).encode(), np.uint8)
-        sizes = self.numbers([len(message)])[:, 0].astype(int)
-        told = np.empty(sizes.sum(), np.uint8)
-        self.comm.Allgatherv(message, (told, sizes))
+        sizes = self.numbers([len(message)])[:, 0].astype(int).tolist()
+        told = self.gather_rows(message, sizes)
         ends = np.cumsum(sizes)
         return [json.loads(told[end - size : end].tobytes()) for size, end in zip(sizes, ends, strict=True)]
 

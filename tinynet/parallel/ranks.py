@@ -3,18 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from tinynet.backend import Array, xp
 from tinynet.layers import Layer, Linear
 from tinynet.layers.layer import Shape
-from tinynet.network import Container, Sequential
+from tinynet.network import Sequential
 from tinynet.parallel.exchange import ExchangeLayer, GatherImages
 from tinynet.parallel.gradients import Gradients
 from tinynet.parallel.ledger import Ledger
 from tinynet.parallel.mesh import Mesh
 from tinynet.parallel.partition import tower_of
-from tinynet.parallel.towers import cut_parts, join_parts
+from tinynet.parallel.towers import InTowers, cut_parts, join_parts
 
 
 def spread(net: Sequential, mesh: Mesh) -> "Ranks":
@@ -40,7 +39,7 @@ def spread(net: Sequential, mesh: Mesh) -> "Ranks":
     return Ranks(net, axes, mesh)
 
 
-class Ranks(Container):
+class Ranks(InTowers):
     """What `spread` returns: a layer like the network that it was made from, of which this rank runs its part.
 
     Every rank makes the same calls. Parameters that are split have names that begin with the rank's tower, "tower1."
@@ -124,32 +123,6 @@ class Ranks(Container):
     def ledger(self) -> Ledger:
         """What crossed in the last step, with a column for each rank; every rank has to ask."""
         return self.mesh.whole_ledger()
-
-    @property
-    def needs_dx(self) -> bool:
-        return self.program.needs_dx
-
-    @needs_dx.setter
-    def needs_dx(self, value: bool) -> None:
-        self.program.needs_dx = value
-
-    @property
-    def trainable(self) -> bool:
-        return self.program.trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self.program.trainable = value
-
-    def set_step(self, step: int) -> None:
-        self.program.set_step(step)
-
-    def astype(self, dtype: DTypeLike) -> "Ranks":
-        self.program.astype(dtype)
-        return self
-
-    def _output_shape(self, shape: tuple) -> Shape:
-        return self.program._output_shape(shape)
 
     def multiply_adds(self, input_shape: Shape) -> int:
         """Of this rank, for an image that it computes all of its layers on."""

@@ -1,6 +1,7 @@
 """A network on several devices: its towers, run side by side, and its parameters as a whole."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -14,7 +15,43 @@ from tinynet.parallel.ledger import Ledger
 from tinynet.threads import Turn
 
 
-class Towers(Container):
+class InTowers(Container):
+    """A network of which this process runs some towers, as a layer: what it is told, each of those is told."""
+
+    towers: list[Sequential]
+
+    @property
+    def needs_dx(self) -> bool:
+        return self.towers[0].needs_dx
+
+    @needs_dx.setter
+    def needs_dx(self, value: bool) -> None:
+        for tower in self.towers:
+            tower.needs_dx = value
+
+    @property
+    def trainable(self) -> bool:
+        return self.towers[0].trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for tower in self.towers:
+            tower.trainable = value
+
+    def set_step(self, step: int) -> None:
+        for tower in self.towers:
+            tower.set_step(step)
+
+    def astype(self, dtype: DTypeLike) -> Self:
+        for tower in self.towers:
+            tower.astype(dtype)
+        return self
+
+    def _output_shape(self, shape: tuple) -> Shape:
+        return self.towers[0]._output_shape(shape)
+
+
+class Towers(InTowers):
     """What `partition` returns: a layer like the network that it was made from, run by one thread per device.
 
     towers: the devices' parts, ordinary Sequentials. ledger: what crossed in the last step. Parameters are split over
@@ -115,39 +152,9 @@ class Towers(Container):
             (f"tower{rank}.{name}", layer, key) for rank in ranks for name, layer, key in self.towers[rank].parameters()
         ]
 
-    @property
-    def needs_dx(self) -> bool:
-        return self.towers[0].needs_dx
-
-    @needs_dx.setter
-    def needs_dx(self, value: bool) -> None:
-        for tower in self.towers:
-            tower.needs_dx = value
-
-    @property
-    def trainable(self) -> bool:
-        return self.towers[0].trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        for tower in self.towers:
-            tower.trainable = value
-
-    def set_step(self, step: int) -> None:
-        for tower in self.towers:
-            tower.set_step(step)
-
     def take_part(self, part: tuple[int, Sequence[int]] | None, views: int = 1) -> None:
         for tower in self.towers:
             tower.take_part(part, views)
-
-    def astype(self, dtype: DTypeLike) -> "Towers":
-        for tower in self.towers:
-            tower.astype(dtype)
-        return self
-
-    def _output_shape(self, shape: tuple) -> Shape:
-        return self.towers[0]._output_shape(shape)
 
     def multiply_adds(self, input_shape: Shape) -> int:
         return sum(tower.multiply_adds(input_shape) for tower in self.towers)
