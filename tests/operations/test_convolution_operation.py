@@ -5,7 +5,7 @@ import reference
 from inputs import assert_close, normal
 
 from tinynet.backend import to_device, xp
-from tinynet.operations import shifted
+from tinynet.operations import bands, shifted
 from tinynet.operations.convolution import (
     bias_gradient,
     conv2d_backward_input,
@@ -39,12 +39,12 @@ def from_memory(x):
     return x.transpose(x.ndim - 1, *range(x.ndim - 1))
 
 
-@pytest.fixture(params=["columns", "shifted"])
+@pytest.fixture(params=["columns", "shifted", "bands"])
 def way(request, monkeypatch):
-    """Which of the two ways convolves, where both can: the choice goes by sizes that these small cases do not reach."""
-    size = 1 if request.param == "shifted" else 2**62
-    monkeypatch.setattr(shifted, "MIN_CHANNELS", size)
-    monkeypatch.setattr(shifted, "MIN_ROW", size)
+    """Which of the ways convolves, where it can: the choice goes by sizes that these small cases do not reach."""
+    for module, sizes in ((shifted, ("MIN_CHANNELS", "MIN_ROW")), (bands, ("MIN_ROW",))):
+        for size in sizes:
+            monkeypatch.setattr(module, size, 1 if module.__name__.endswith(request.param) else 2**62)
     return request.param
 
 
@@ -58,6 +58,8 @@ def test_conv2d(case, cut, way):
     geometry = Geometry(*windows, groups)
     if way == "shifted" and not shifted.suits(geometry, shape[1], shape[0]):
         pytest.skip("not a convolution of stride 1 on a CPU")
+    if way == "bands" and not bands.suits(geometry, shape[0]):
+        pytest.skip("rows are not shared, or this is a GPU")
 
     y, dx = xp.full(to_memory(dy).shape, xp.nan), xp.full(to_memory(x).shape, xp.nan)
     dweight, dbias = xp.full(weight.shape, xp.nan), xp.full(bias.shape, xp.nan)

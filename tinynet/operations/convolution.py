@@ -2,15 +2,17 @@
 
     y[k, h, w] = bias[k] + the sum over c, i, j of weight[k, c, i, j] * x[c, h s + i - p, w s + j - p]
 
-for each image. Each function here knows two ways. The one that it spells out is im2col (Chellapilla, Puri and Simard
-2006): the windows of a tile of output pixels become the columns of a matrix, and one product does the rest. Batch-last
-memory makes a column's row a long run: im2col is a few long copies, and W @ columns is the output's tile in its final
-memory. The other needs no columns: on a CPU, where the stride is 1 and there are enough channels, pixels and images for
-it to be faster, `shifted.suits` says so and operations/shifted.py does the work.
+for each image. What is spelled out here is im2col (Chellapilla, Puri and Simard 2006): the windows of a tile of output
+pixels become the columns of a matrix, and one product does the rest. Batch-last memory makes a column's row a long run:
+im2col is a few long copies, and W @ columns is the output's tile in its final memory.
+
+On a CPU two other ways are faster for some sizes, and their `suits` says for which. shifted.py needs no columns: for
+strides of 1 and many channels. bands.py copies each row of the input once for all rows of the output that see it: for
+few channels and long rows.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -18,8 +20,9 @@ import numpy as np
 
 from tinynet import execution
 from tinynet.backend import Array, on_gpu, xp
-from tinynet.execution import cut, run, run_shares, scratch, shares, tiles
-from tinynet.operations import kernels, shifted
+from tinynet.execution import cut, run, scratch, shares, tiles
+from tinynet.operations import bands, kernels, shifted
+from tinynet.operations.linear import sum_products
 from tinynet.operations.window import Geometry, along
 
 
@@ -143,10 +146,14 @@ def _col2im(columns, segment: Segment, dx) -> None:
 def conv2d_forward(x, weight, bias, geometry: Geometry, y) -> None:
     """y (K, H', W', N) = weight (K, C/groups, kh, kw) applied to x (C, H, W, N), plus bias (K,) or None.
 
-    By shifted rows where those suit the geometry, the channels and the batch, else by im2col: other last bits.
+    By shifted rows or by bands where those suit the geometry, the channels and the batch, else by im2col: other last
+    bits.
     """
     if shifted.suits(geometry, x.shape[0], x.shape[3]):
         shifted.forward(x, weight, bias, geometry, y)
+        return
+    if bands.suits(geometry, x.shape[3]):
+        bands.forward(x, weight, bias, geometry, y)
         return
     groups, work = geometry.groups, _tiles(x, weight, geometry)
     phases = _phases(x, geometry)  # (G, C/G, stride, H, W / stride, N)
@@ -172,35 +179,25 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
     x: with all windows as columns, dy (K, pixels) @ columns.T (pixels, C*kh*kw). The bias enters each y once, times 1:
     dbias[k] is the sum of dy[k].
 
-    By shifted rows or im2col, as conv2d_forward. Each thread adds up its own share of the tiles, in order, and the
-    shares are added in order: the sum does not depend on which thread is faster.
+    Each way makes its transpose, columns @ dy.T, which BLAS does faster than dy @ columns.T where kernels are few.
     """
     if shifted.suits(geometry, x.shape[0], x.shape[3]):
         shifted.backward_weight(x, dy, geometry, dweight)
+        return
+    if bands.suits(geometry, x.shape[3]):
+        bands.backward_weight(x, dy, geometry, dweight)
         return
     groups, work = geometry.groups, _tiles(x, dweight, geometry)
     phases = _phases(x, geometry)  # (G, C/G, stride, H, W / stride, N)
     dweight = dweight.reshape(groups, -1, dweight[0].size)  # (G, K/G, C/G*kh*kw)
     dy = dy.reshape(groups, dweight.shape[1], -1)  # (G, K/G, H'*W'*N)
 
-    def sum_share(share: Sequence[tuple[int, Segment]]) -> dict[int, Array]:
-        sums: dict[int, Array] = {}
-        for group, segment in share:
-            columns = _im2col(phases[group], segment)
-            if group not in sums:
-                # not scratch: a thread that takes a second share must leave this one's sum as it is
-                sums[group] = xp.empty(dweight.shape[1:], dweight.dtype)
-                xp.matmul(dy[group][:, segment.pixels], columns.T, out=sums[group])
-            else:
-                product = scratch("dweight of tile", dweight.shape[1:], dweight.dtype)
-                xp.matmul(dy[group][:, segment.pixels], columns.T, out=product)
-                sums[group] += product
-        return sums
+    def product(tile: tuple[int, Segment]) -> Iterator[tuple[int, Array, Array]]:
+        group, segment = tile
+        yield group, _im2col(phases[group], segment), dy[group][:, segment.pixels].T
 
-    dweight[...] = 0
-    for sums in run_shares(sum_share, work):
-        for group, partial in sums.items():
-            dweight[group] += partial
+    transposed = sum_products(product, work, groups, dweight.shape[:0:-1], dweight.dtype)  # (G, C/G*kh*kw, K/G)
+    dweight[...] = transposed.transpose(0, 2, 1)
 
 
 def conv2d_backward_input(dy, weight, geometry: Geometry, dx) -> None:
@@ -211,9 +208,9 @@ def conv2d_backward_input(dy, weight, geometry: Geometry, dx) -> None:
     weight[k, c, i, j] * dy[k, h, w]. The sum over k alone is weight.T (C*kh*kw, K) @ dy (K, pixels): for each window
     what its columns' entries receive; the sum over the windows adds each entry to the pixel that it was copied from.
 
-    By shifted rows or im2col, as conv2d_forward. Windows overlap, so neighbouring pixels add to the same places. A task
-    therefore owns some channels of dx and walks all pixels: no two threads ever write to the same memory, and the order
-    of additions is fixed.
+    By shifted rows or im2col. Windows overlap, so neighbouring pixels add to the same places. A task therefore owns
+    some channels of dx and walks all pixels: no two threads ever write to the same memory, and the order of additions
+    is fixed.
     """
     if shifted.suits(geometry, dx.shape[0], dx.shape[3]):
         shifted.backward_input(dy, weight, geometry, dx)

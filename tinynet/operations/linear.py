@@ -1,7 +1,9 @@
 """The linear layer's three products on (features, N) arrays, each cut into one block of rows per thread."""
 
-from tinynet.backend import xp
-from tinynet.execution import cut, run, shares
+from collections.abc import Callable, Iterable, Sequence
+
+from tinynet.backend import Array, xp
+from tinynet.execution import Tile, cut, run, run_shares, scratch, shares
 
 
 def matmul(left, right, out) -> None:
@@ -28,3 +30,30 @@ def linear_backward_weight(x, dy, dweight) -> None:
 def linear_backward_input(dy, weight, dx) -> None:
     """dx (in, N) = weight.T (in, out) @ dy (out, N)."""
     matmul(weight.T, dy, dx)
+
+
+def sum_products(
+    factors: Callable[[Tile], Iterable[tuple[int, Array, Array]]], tiles: Sequence[Tile], groups: int, shape, dtype
+) -> Array:
+    """(groups, *shape): for each group the sum of left @ right over all (group, left, right) that tiles give.
+
+    Each thread adds up its own share of the tiles, in order, and the shares are added in order: the sum does not depend
+    on which thread is faster.
+    """
+
+    def sum_share(share: Sequence[Tile]) -> dict[int, Array]:
+        sums: dict[int, Array] = {}
+        for tile in share:
+            for group, left, right in factors(tile):
+                if group not in sums:
+                    # not scratch: a thread that takes a second share must leave this one's sum as it is
+                    sums[group] = xp.matmul(left, right, out=xp.empty(shape, dtype))
+                else:
+                    sums[group] += xp.matmul(left, right, out=scratch("product", shape, dtype))
+        return sums
+
+    total = xp.zeros((groups, *shape), dtype)
+    for sums in run_shares(sum_share, tiles):
+        for group, partial in sums.items():
+            total[group] += partial
+    return total

@@ -129,23 +129,24 @@ def backward_weight(x, dy, geometry: Geometry, dweight) -> None:
     dweight = dweight.reshape(groups, -1, *dweight.shape[1:])  # (G, K/G, C/G, kh, kw)
     dy = dy.reshape(groups, dweight.shape[1], -1)  # (G, K/G, H'*W'*N)
     tiles = _blocks(dweight.shape[1], groups, len(rows))
-    shape = len(tiles), kernel_width, max(b.stop - b.start for _, b, _ in tiles), kernel_height * channels
+    shape = len(tiles), kernel_width, kernel_height * channels, max(b.stop - b.start for _, b, _ in tiles)
     sums = scratch("sums of weight", shape, dweight.dtype)
 
     def task(number: int) -> None:
         group, block, part = tiles[number]
         source = dy[group, block]
-        columns = sums[number, :, : len(source)]  # (kw, K of the block, kh*C)
+        columns = sums[number, :, :, : len(source)]  # (kw, kh*C, K of the block)
         columns[...] = 0
         for _, meetings in rows[part]:
             for j, kernel_rows, input_rows, inputs, outputs in meetings:
-                target = columns[j][:, _times(kernel_rows, channels)]
-                accumulate(source[:, outputs], x[group][_times(input_rows, channels), inputs].T, target)
+                target = columns[j][_times(kernel_rows, channels)]
+                accumulate(x[group][_times(input_rows, channels), inputs], source[:, outputs].T, target)
 
     run(task, range(len(tiles)))
     for (group, block, part), columns in zip(tiles, sums, strict=True):
         kernels = block.stop - block.start
-        by_kernel = columns[:, :kernels].reshape(kernel_width, kernels, kernel_height, channels).transpose(1, 3, 2, 0)
+        by_columns = columns[:, :, :kernels].reshape(kernel_width, kernel_height, channels, kernels)
+        by_kernel = by_columns.transpose(3, 2, 1, 0)
         if part.start == 0:
             dweight[group, block] = by_kernel  # (K of the block, C/G, kh, kw)
         else:
