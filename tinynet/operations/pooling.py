@@ -145,20 +145,30 @@ def max_pool_backward(x, y, dy, vertical: Window, horizontal: Window, dx) -> Non
 
 
 def _window_sum(x, window: Window, axis: int, y) -> None:
-    y[...] = 0
+    """The sum of x along `axis` over every position of the window."""
     for offset in range(window.kernel):
         outputs, inputs = window.overlap(offset)
+        if offset == 0 and outputs == slice(0, window.output):
+            y[...] = x[along(axis, inputs)]
+            continue
+        if offset == 0:
+            y[...] = 0
         target = y[along(axis, outputs)]
         target += x[along(axis, inputs)]
 
 
 def _spread(dy, window: Window, axis: int, dx) -> None:
-    """The transpose of _window_sum: every x of a window receives the window's dy."""
-    dx[...] = 0
+    """The transpose of _window_sum: every x of a window receives the window's dy. As in _route, the first positions
+    write, and the later ones add.
+    """
+    for index in _met_late(window):
+        dx[along(axis, index)] = 0
     for offset in range(window.kernel):
-        outputs, inputs = window.overlap(offset)
-        target = dx[along(axis, inputs)]
-        target += dy[along(axis, outputs)]
+        outputs, inputs = (along(axis, part) for part in window.overlap(offset))
+        if offset < window.stride:
+            dx[inputs] = dy[outputs]
+        else:
+            dx[inputs] += dy[outputs]
 
 
 @lru_cache(maxsize=64)
