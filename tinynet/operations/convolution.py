@@ -149,7 +149,7 @@ def conv2d_forward(x, weight, bias, geometry: Geometry, y) -> None:
     By shifted rows or by bands where those suit the geometry, the channels and the batch, else by im2col: other last
     bits.
     """
-    if shifted.suits(geometry, x.shape[0], x.shape[3]):
+    if shifted.suits(geometry, weight.shape, x.shape[3]):
         shifted.forward(x, weight, bias, geometry, y)
         return
     if bands.suits(geometry, x.shape[3]):
@@ -181,7 +181,7 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
 
     Each way makes its transpose, columns @ dy.T, which BLAS does faster than dy @ columns.T where kernels are few.
     """
-    if shifted.suits(geometry, x.shape[0], x.shape[3]):
+    if shifted.suits(geometry, dweight.shape, x.shape[3]):
         shifted.backward_weight(x, dy, geometry, dweight)
         return
     if bands.suits(geometry, x.shape[3]):
@@ -212,7 +212,7 @@ def conv2d_backward_input(dy, weight, geometry: Geometry, dx) -> None:
     some channels of dx and walks all pixels: no two threads ever write to the same memory, and the order of additions
     is fixed.
     """
-    if shifted.suits(geometry, dx.shape[0], dx.shape[3]):
+    if shifted.suits(geometry, weight.shape, dx.shape[3]):
         shifted.backward_input(dy, weight, geometry, dx)
         return
     groups, batch = geometry.groups, dx.shape[3]

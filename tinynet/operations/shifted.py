@@ -17,7 +17,8 @@ from tinynet.operations.window import Geometry
 
 # Measured: below these, products are too small for BLAS, and columns are faster.
 MIN_CHANNELS = 16
-MIN_ROW = 192  # W' * N
+MIN_ROW = 96  # W' * N
+MIN_PRODUCT = 3 * 2**20  # multiply-adds
 MIN_BLOCK = 64  # kernels of a product, of which BLAS packs the other matrix anew: with fewer, threads share out rows
 
 
@@ -31,11 +32,13 @@ class Meeting(NamedTuple):
     outputs: slice  # the pixels, of H'*W'*N, that it serves
 
 
-def suits(geometry: Geometry, channels: int, batch: int) -> bool:
-    """Whether this way is possible, and the faster one, for x of so many channels."""
+def suits(geometry: Geometry, weight_shape: tuple[int, ...], batch: int) -> bool:
+    """Whether this way is possible, and the faster one, for a weight (K, C/groups, kh, kw)."""
+    kernels, channels, height, _ = weight_shape
+    row = geometry.horizontal.output * batch
+    product = kernels // geometry.groups * channels * height * row
     possible = can_accumulate and not on_gpu and geometry.vertical.stride == geometry.horizontal.stride == 1
-    thin = channels // geometry.groups < MIN_CHANNELS or geometry.horizontal.output * batch < MIN_ROW
-    return possible and not thin
+    return possible and channels >= MIN_CHANNELS and row >= MIN_ROW and product >= MIN_PRODUCT
 
 
 @lru_cache(maxsize=64)
