@@ -33,12 +33,13 @@ def rank_and_size() -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """A context in which nothing that is printed is seen."""
+def silence(errors: bool = True) -> Iterator[None]:
+    """A context in which nothing that is printed is seen; with `errors` nothing that goes to stderr either."""
     with contextlib.ExitStack() as stack:
         nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
         stack.enter_context(contextlib.redirect_stdout(nowhere))
-        stack.enter_context(contextlib.redirect_stderr(nowhere))
+        if errors:
+            stack.enter_context(contextlib.redirect_stderr(nowhere))
         yield
 
 

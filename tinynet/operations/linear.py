@@ -1,4 +1,6 @@
-"""The linear layer's three products on (features, N) arrays, each cut into one block of rows per thread."""
+"""The linear layer's three products on (features, N) arrays, each cut into one block of rows per thread; and products
+that are added up, of which a convolution's weight gradient consists.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -35,7 +37,8 @@ def linear_backward_input(dy, weight, dx) -> None:
 def sum_products(
     factors: Callable[[Tile], Iterable[tuple[int, Array, Array]]], tiles: Sequence[Tile], groups: int, shape, dtype
 ) -> Array:
-    """(groups, *shape): for each group the sum of left @ right over all (group, left, right) that tiles give.
+    """(groups, *shape) in scratch memory: for each group the sum of left @ right over all (group, left, right) that
+    tiles give.
 
     Each thread adds up its own share of the tiles, in order, and the shares are added in order: the sum does not depend
     on which thread is faster.
@@ -52,7 +55,8 @@ def sum_products(
                     sums[group] += xp.matmul(left, right, out=scratch("product", shape, dtype))
         return sums
 
-    total = xp.zeros((groups, *shape), dtype)
+    total = scratch("sum of products", (groups, *shape), dtype)
+    total[...] = 0
     for sums in run_shares(sum_share, tiles):
         for group, partial in sums.items():
             total[group] += partial

@@ -5,7 +5,7 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tinynet.data.statistics import Sums
 from tinynet.errors import CheckpointError
 from tinynet.interruption import StopSignals
 from tinynet.parallel.mesh import Mesh, check_alone, parse_mesh
+from tinynet.processes import silence
 from tinynet.training.checkpoint import Checkpoint, whole_state
 from tinynet.training.folder import RunFolder, going_on
 from tinynet.weights import whole_parameters
@@ -33,10 +34,7 @@ def mesh_of(typed: argparse.Namespace) -> Mesh | None:
 @contextmanager
 def speaking(mesh: Mesh | None) -> Iterator[None]:
     """A context in which rank 0 alone prints."""
-    if mesh is None or mesh.leads:
-        yield
-        return
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+    with nullcontext() if mesh is None or mesh.leads else silence(errors=False):
         yield
 
 
