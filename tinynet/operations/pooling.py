@@ -1,10 +1,11 @@
 """Max-pooling and average pooling over overlapping windows, (C, H, W, N) to (C, H', W', N), forward and backward.
 
-A rectangular window's maximum and sum are separable: first along each row, then down the columns of the result. That
-takes kh + kw passes in place of kh * kw, and the backward pass retraces the same two steps.
+A rectangular window's maximum and sum are separable: first down the columns, where a whole row of pixels is one run of
+memory, then along the rows of the smaller result. That takes kh + kw passes in place of kh * kw.
 """
 
 import itertools
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -27,20 +28,28 @@ def _row_buffer(name: str, x, horizontal: Window):
     return scratch(name, (*x.shape[:2], horizontal.output, x.shape[3]), x.dtype)
 
 
+def _column_buffer(name: str, x, vertical: Window):
+    """Scratch for x (C, H, W, N) pooled down its columns only: (C, H', W, N)."""
+    return scratch(name, (x.shape[0], vertical.output, *x.shape[2:]), x.dtype)
+
+
+def _reduce(operation: Callable, start: float, x, window: Window, axis: int, y) -> None:
+    """y = the maximum (from minus infinity) or the sum (from 0) of x along `axis` over every position of the window, of
+    which those on padding have no part in it.
+    """
+    positions = [window.overlap(offset) for offset in range(window.kernel)]
+    whole = [inputs for outputs, inputs in positions if outputs == slice(0, window.output)]
+    if len(whole) > 1:  # the first two together, which saves a copy
+        operation(x[along(axis, whole[0])], x[along(axis, whole[1])], out=y)
+    else:
+        y[...] = x[along(axis, whole[0])] if whole else start
+    for outputs, inputs in positions:
+        if inputs not in whole[:2]:
+            target = y[along(axis, outputs)]
+            operation(target, x[along(axis, inputs)], out=target)
+
+
 # ---- maximum ----
-
-
-def _window_max(x, window: Window, axis: int, y) -> None:
-    """The maximum of x along `axis` over every position of the window; padding never wins."""
-    for offset in range(window.kernel):
-        outputs, inputs = window.overlap(offset)
-        if offset == 0 and outputs == slice(0, window.output):
-            y[...] = x[along(axis, inputs)]
-            continue
-        if offset == 0:
-            y[...] = -xp.inf
-        target = y[along(axis, outputs)]
-        xp.maximum(target, x[along(axis, inputs)], out=target)
 
 
 def _route(x, y, dy, window: Window, axis: int, dx) -> None:
@@ -108,9 +117,9 @@ def max_pool_forward(x, vertical: Window, horizontal: Window, y) -> None:
         return
 
     def task(tile: slice) -> None:
-        rows = _row_buffer("rows", x[tile], horizontal)
-        _window_max(x[tile], horizontal, 2, rows)
-        _window_max(rows, vertical, 1, y[tile])
+        columns = _column_buffer("columns", x[tile], vertical)
+        _reduce(xp.maximum, -xp.inf, x[tile], vertical, 1, columns)
+        _reduce(xp.maximum, -xp.inf, columns, horizontal, 2, y[tile])
 
     run(task, _channel_tiles(x))
 
@@ -119,7 +128,7 @@ def max_pool_backward(x, y, dy, vertical: Window, horizontal: Window, dx) -> Non
     """dx: each dy goes to the x that was its window's maximum, and to the first in row order where several were equal.
 
     The first row whose maximum equals y, and in that row the first x that equals the row's maximum, is the first in
-    row order. Windows that overlap add up.
+    row order: so rows come first here. Windows that overlap add up.
     """
     if on_gpu:
         kernels.max_pool_backward(x, y, dy, vertical, horizontal, dx)
@@ -131,7 +140,7 @@ def max_pool_backward(x, y, dy, vertical: Window, horizontal: Window, dx) -> Non
 
     def task(tile: slice) -> None:
         rows = _row_buffer("rows", x[tile], horizontal)
-        _window_max(x[tile], horizontal, 2, rows)
+        _reduce(xp.maximum, -xp.inf, x[tile], horizontal, 2, rows)
         drows = _row_buffer("drows", x[tile], horizontal)
         waiting = scratch("waiting", dy[tile].shape, dy.dtype)
         xp.copyto(waiting, dy[tile])
@@ -144,21 +153,8 @@ def max_pool_backward(x, y, dy, vertical: Window, horizontal: Window, dx) -> Non
 # ---- average ----
 
 
-def _window_sum(x, window: Window, axis: int, y) -> None:
-    """The sum of x along `axis` over every position of the window."""
-    for offset in range(window.kernel):
-        outputs, inputs = window.overlap(offset)
-        if offset == 0 and outputs == slice(0, window.output):
-            y[...] = x[along(axis, inputs)]
-            continue
-        if offset == 0:
-            y[...] = 0
-        target = y[along(axis, outputs)]
-        target += x[along(axis, inputs)]
-
-
 def _spread(dy, window: Window, axis: int, dx) -> None:
-    """The transpose of _window_sum: every x of a window receives the window's dy. As in _route, the first positions
+    """The transpose of a sum: every x of a window receives the window's dy. As in _route, the first positions
     write, and the later ones add.
     """
     for index in _met_late(window):
@@ -186,9 +182,9 @@ def avg_pool_forward(x, vertical: Window, horizontal: Window, include_padding: b
     inverse = _inverse_counts(vertical, horizontal, include_padding, x.dtype)
 
     def task(tile: slice) -> None:
-        rows = _row_buffer("rows", x[tile], horizontal)
-        _window_sum(x[tile], horizontal, 2, rows)
-        _window_sum(rows, vertical, 1, y[tile])
+        columns = _column_buffer("columns", x[tile], vertical)
+        _reduce(xp.add, 0, x[tile], vertical, 1, columns)
+        _reduce(xp.add, 0, columns, horizontal, 2, y[tile])
         xp.multiply(y[tile], inverse, out=y[tile])
 
     run(task, _channel_tiles(x))
@@ -204,8 +200,8 @@ def avg_pool_backward(dy, vertical: Window, horizontal: Window, include_padding:
     def task(tile: slice) -> None:
         share = scratch("share", dy[tile].shape, dx.dtype)
         xp.multiply(dy[tile], inverse, out=share)
-        drows = _row_buffer("drows", dx[tile], horizontal)
-        _spread(share, vertical, 1, drows)
-        _spread(drows, horizontal, 2, dx[tile])
+        dcolumns = _column_buffer("dcolumns", dx[tile], vertical)
+        _spread(share, horizontal, 2, dcolumns)
+        _spread(dcolumns, vertical, 1, dx[tile])
 
     run(task, _channel_tiles(dx))
