@@ -44,6 +44,7 @@ def _end(code: int, message: str = "") -> None:
     if rank > 0:
         time.sleep(0.5)
     if message:
-        print(f"rank {rank}: {message}" if size > 1 else message, file=sys.stderr)
+        # one piece, which what other processes write cannot come into
+        sys.stderr.write(f"rank {rank}: {message}\n" if size > 1 else f"{message}\n")
     abort(code)
     sys.exit(code)
