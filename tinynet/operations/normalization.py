@@ -68,13 +68,14 @@ def _scale(x, before: int, after: int, axes: Axes, alpha: float, k: float):
     return s, squares if s is sums else sums
 
 
-def _power(s, beta: float, out) -> None:
-    """out = s^beta; the paper's 3/4 by two square roots, several times faster than a power."""
+def _power(s, beta: float, out, spare) -> None:
+    """out = s^beta; the paper's 3/4 by two square roots, several times faster than a power. `spare`, which may be s
+    itself, is overwritten.
+    """
     if beta == 0.75:
-        quarter = scratch("quarter", s.shape, s.dtype)
         xp.sqrt(s, out=out)
-        xp.sqrt(out, out=quarter)
-        out *= quarter
+        xp.sqrt(out, out=spare)
+        out *= spare
     else:
         xp.power(s, beta, out=out)
 
@@ -90,7 +91,7 @@ def lrn_forward(x, size: int, alpha: float, beta: float, k: float, groups: int, 
 
     def task(tile: tuple) -> None:
         s, power = _scale(x[tile], before, after, axes, alpha, k)
-        _power(s, beta, power)
+        _power(s, beta, power, s)
         xp.divide(x[tile], power, out=y[tile])
 
     run(task, cut)
@@ -114,15 +115,14 @@ def lrn_backward(x, dy, size: int, alpha: float, beta: float, k: float, groups: 
 
     def task(tile: tuple) -> None:
         s, direct = _scale(x[tile], before, after, axes, alpha, k)
-        inverse = xp.divide(1, s, out=s)
-        _power(inverse, beta, direct)
-        direct *= dy[tile]  # dy / s^beta
-        ratio = inverse
+        total = scratch("total", x[tile].shape, x.dtype)
+        _power(s, beta, direct, total)
+        xp.divide(dy[tile], direct, out=direct)  # dy / s^beta
+        ratio = xp.divide(2 * alpha * beta, s, out=s)
         ratio *= x[tile]
-        ratio *= direct  # dy y / s
-        total = _window_sum(ratio, after, before, axes, scratch("total", x[tile].shape, x.dtype))
+        ratio *= direct  # 2 alpha beta dy y / s
+        total = _window_sum(ratio, after, before, axes, total)
         total *= x[tile]
-        total *= 2 * alpha * beta
         xp.subtract(direct, total, out=dx[tile])
 
     run(task, cut)
