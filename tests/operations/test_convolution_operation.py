@@ -4,7 +4,7 @@ import pytest
 import reference
 from inputs import assert_close, normal
 
-from tinynet.backend import to_device, xp
+from tinynet.backend import on_gpu, to_device, xp
 from tinynet.operations import bands, shifted
 from tinynet.operations.convolution import (
     bias_gradient,
@@ -73,6 +73,37 @@ def test_conv2d(case, cut, way):
     assert_close(from_memory(dx), expected_dx, what="dx")
     assert_close(dweight, expected_dweight, what="dweight")
     assert_close(dbias, expected_dbias, what="dbias")
+
+
+CHOICES = {  # (kernels, channels of a group, kernel), size and stride and padding of the input, groups, images
+    "columns": [
+        ((96, 3, 11), (227, 4, 0), 1, 1),  # AlexNet's conv1 for one image: rows of 55 are short
+        ((384, 256, 3), (13, 1, 1), 1, 1),
+        ((64, 3, 1), (32, 1, 0), 1, 100),  # 1 x 1: no rows are shared
+        ((64, 3, 2), (32, 2, 0), 1, 100),  # nor where windows do not overlap
+    ],
+    "bands": [
+        ((96, 3, 11), (227, 4, 0), 1, 128),
+        ((32, 3, 5), (32, 1, 2), 1, 100),  # CIFAR-10 quick's conv1
+        ((50, 20, 5), (12, 1, 0), 1, 64),  # Caffe's LeNet's conv2: products of 2.6 million multiply-adds
+    ],
+    "shifted": [
+        ((256, 48, 5), (27, 1, 2), 2, 128),
+        ((384, 192, 3), (13, 1, 1), 2, 10),
+        ((32, 32, 5), (16, 1, 2), 1, 100),
+    ],
+}
+
+
+@pytest.mark.skipif(on_gpu or not shifted.can_accumulate, reason="GPUs have one way, and other BLAS two")
+@pytest.mark.parametrize("way", CHOICES)
+def test_which_way(way):
+    for (kernels, channels, kernel), (size, stride, padding), groups, batch in CHOICES[way]:
+        geometry = Geometry(*[Window(size, kernel, stride, padding, padding)] * 2, groups)
+        chosen = "bands" if bands.suits(geometry, batch) else "columns"
+        if shifted.suits(geometry, (kernels, channels, kernel, kernel), batch):
+            chosen = "shifted"
+        assert chosen == way, (kernels, channels, kernel, batch)
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 5, 4), (4, 2, 7)])
