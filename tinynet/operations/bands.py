@@ -109,7 +109,5 @@ def backward_weight(x, dy, geometry: Geometry, dweight) -> None:
         for row, pixels, seen in _seen(x, band, geometry):
             yield band[0], seen, dy[band[0], :, row, pixels].T
 
-    by_rows = sum_products(products, bands, groups, (dweight[0].size, kernels // groups), dweight.dtype)
-    dweight.reshape(groups, -1, channels, height, width)[...] = by_rows.reshape(
-        groups, height, channels, width, -1
-    ).transpose(0, 4, 2, 1, 3)
+    by_kernel = dweight.reshape(groups, -1, channels, height, width)
+    sum_products(products, bands, by_kernel.transpose(0, 3, 2, 4, 1))  # (G, kh, C/G, kw, K/G)

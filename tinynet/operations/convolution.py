@@ -196,8 +196,7 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
         group, segment = tile
         yield group, _im2col(phases[group], segment), dy[group][:, segment.pixels].T
 
-    transposed = sum_products(product, work, groups, dweight.shape[:0:-1], dweight.dtype)  # (G, C/G*kh*kw, K/G)
-    dweight[...] = transposed.transpose(0, 2, 1)
+    sum_products(product, work, dweight.transpose(0, 2, 1))  # (G, C/G*kh*kw, K/G)
 
 
 def conv2d_backward_input(dy, weight, geometry: Geometry, dx) -> None:

@@ -177,4 +177,5 @@ def sgd_update(parameters: Sequence[tuple], momentum: float) -> None:
         weight += velocity
 
     cut = [(*tile, lr, decay) for *arrays, lr, decay in parameters for tile in flat_tiles(*arrays)]
-    run(task, cut, work=sum(weight.size for weight, *_ in parameters))
+    passes = 6  # over all weights, each of which takes at least as long as a multiply-add of a product
+    run(task, cut, work=passes * sum(weight.size for weight, *_ in parameters))

@@ -2,6 +2,7 @@
 that are added up, of which a convolution's weight gradient consists.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from tinynet.backend import Array, xp
@@ -35,14 +36,16 @@ def linear_backward_input(dy, weight, dx) -> None:
 
 
 def sum_products(
-    factors: Callable[[Tile], Iterable[tuple[int, Array, Array]]], tiles: Sequence[Tile], groups: int, shape, dtype
-) -> Array:
-    """(groups, *shape) in scratch memory: for each group the sum of left @ right over all (group, left, right) that
-    tiles give.
+    factors: Callable[[Tile], Iterable[tuple[int, Array, Array]]], tiles: Sequence[Tile], out: Array
+) -> None:
+    """out (groups, ..., B), in any memory order: for each group the sum of left (A, P) @ right (P, B) over all (group,
+    left, right) that tiles give, where A stands for all axes between.
 
     Each thread adds up its own share of the tiles, in order, and the shares are added in order: the sum does not depend
     on which thread is faster.
     """
+
+    shape = math.prod(out.shape[1:-1]), out.shape[-1]
 
     def sum_share(share: Sequence[Tile]) -> dict[int, Array]:
         sums: dict[int, Array] = {}
@@ -50,14 +53,16 @@ def sum_products(
             for group, left, right in factors(tile):
                 if group not in sums:
                     # not scratch: a thread that takes a second share must leave this one's sum as it is
-                    sums[group] = xp.matmul(left, right, out=xp.empty(shape, dtype))
+                    sums[group] = xp.matmul(left, right, out=xp.empty(shape, out.dtype))
                 else:
-                    sums[group] += xp.matmul(left, right, out=scratch("product", shape, dtype))
+                    sums[group] += xp.matmul(left, right, out=scratch("product", shape, out.dtype))
         return sums
 
-    total = scratch("sum of products", (groups, *shape), dtype)
-    total[...] = 0
+    begun: set[int] = set()
     for sums in run_shares(sum_share, tiles):
         for group, partial in sums.items():
-            total[group] += partial
-    return total
+            if group in begun:
+                out[group] += partial.reshape(out.shape[1:])
+            else:
+                out[group] = partial.reshape(out.shape[1:])
+            begun.add(group)
