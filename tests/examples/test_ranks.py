@@ -168,8 +168,8 @@ def test_ranks_with_other_images_or_settings(data, tmp_path):
     min((fewer / "train").rglob("*.jpg")).unlink()
     other = unlike(["--data", data], ["--data", fewer], tmp_path)
     assert other.returncode == 1 and "Traceback" not in other.stderr, other.stderr
-    told = rf"rank 1: error: on \S+, other images in {fewer} than on rank 0: training images 35, there 36; fingerprint"
-    assert re.search(told, other.stderr), other.stderr
+    told = rf"^rank 1: error: on \S+, other images in {fewer} than on rank 0: training images 35, there 36; fingerprint"
+    assert re.search(told, other.stderr, re.M), other.stderr
     lacking = unlike(["--data", data], ["--data", tmp_path / "nowhere"], tmp_path)
     assert lacking.returncode == 1, lacking.stderr
     told = f"rank 1: error: {tmp_path / 'nowhere'}: looked for a folder, found nothing of that name"
@@ -183,7 +183,7 @@ def test_ranks_with_other_images_or_settings(data, tmp_path):
 def test_too_many_images_that_cannot_be_read(pictures, tmp_path):
     done = job(2, SCRIPT, "--data", pictures, *SMALL, "--epochs", 1, "--mesh", "2x1", "--max-bad", 0, cwd=tmp_path)
     assert done.returncode == 1
-    assert re.search(r"rank [01]: error: 1 of 36 images .* cannot be read", done.stderr), done.stderr
+    assert re.search(r"^rank [01]: error: 1 of 36 images .* cannot be read", done.stderr, re.M), done.stderr
 
 
 def test_errors_that_all_ranks_would_tell(data, tmp_path):

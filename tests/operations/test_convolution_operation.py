@@ -11,6 +11,7 @@ from tinynet.operations.convolution import (
     conv2d_backward_input,
     conv2d_backward_weight,
     conv2d_forward,
+    other_way,
 )
 from tinynet.operations.linear import linear_backward_input, linear_backward_weight, linear_forward
 from tinynet.operations.window import Geometry, Window
@@ -100,10 +101,8 @@ CHOICES = {  # (kernels, channels of a group, kernel), size and stride and paddi
 def test_which_way(way):
     for (kernels, channels, kernel), (size, stride, padding), groups, batch in CHOICES[way]:
         geometry = Geometry(*[Window(size, kernel, stride, padding, padding)] * 2, groups)
-        chosen = "bands" if bands.suits(geometry, batch) else "columns"
-        if shifted.suits(geometry, (kernels, channels, kernel, kernel), batch):
-            chosen = "shifted"
-        assert chosen == way, (kernels, channels, kernel, batch)
+        chosen = other_way(geometry, (kernels, channels, kernel, kernel), batch)
+        assert chosen is {"columns": None, "bands": bands, "shifted": shifted}[way], (kernels, channels, kernel, batch)
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 5, 4), (4, 2, 7)])

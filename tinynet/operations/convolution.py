@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from types import ModuleType
 
 import numpy as np
 
@@ -143,17 +144,21 @@ def _col2im(columns, segment: Segment, dx) -> None:
         target += columns[:, i, j][outputs]
 
 
+def other_way(geometry: Geometry, weight_shape: tuple[int, ...], batch: int) -> ModuleType | None:
+    """The module that convolves faster than im2col: shifted, bands, which has no gradient of x, or None."""
+    if shifted.suits(geometry, weight_shape, batch):
+        return shifted
+    return bands if bands.suits(geometry, batch) else None
+
+
 def conv2d_forward(x, weight, bias, geometry: Geometry, y) -> None:
     """y (K, H', W', N) = weight (K, C/groups, kh, kw) applied to x (C, H, W, N), plus bias (K,) or None.
 
     By shifted rows or by bands where those suit the geometry, the channels and the batch, else by im2col: other last
     bits.
     """
-    if shifted.suits(geometry, weight.shape, x.shape[3]):
-        shifted.forward(x, weight, bias, geometry, y)
-        return
-    if bands.suits(geometry, x.shape[3]):
-        bands.forward(x, weight, bias, geometry, y)
+    if way := other_way(geometry, weight.shape, x.shape[3]):
+        way.forward(x, weight, bias, geometry, y)
         return
     groups, work = geometry.groups, _tiles(x, weight, geometry)
     phases = _phases(x, geometry)  # (G, C/G, stride, H, W / stride, N)
@@ -181,11 +186,8 @@ def conv2d_backward_weight(x, dy, geometry: Geometry, dweight) -> None:
 
     Each way makes its transpose, columns @ dy.T, which BLAS does faster than dy @ columns.T where kernels are few.
     """
-    if shifted.suits(geometry, dweight.shape, x.shape[3]):
-        shifted.backward_weight(x, dy, geometry, dweight)
-        return
-    if bands.suits(geometry, x.shape[3]):
-        bands.backward_weight(x, dy, geometry, dweight)
+    if way := other_way(geometry, dweight.shape, x.shape[3]):
+        way.backward_weight(x, dy, geometry, dweight)
         return
     groups, work = geometry.groups, _tiles(x, dweight, geometry)
     phases = _phases(x, geometry)  # (G, C/G, stride, H, W / stride, N)
