@@ -238,20 +238,20 @@ class Run:
 
     def batches(
         self, colour: float = 0.1, scale: float | Sequence[float] | None = 1.0, mean: bool = True, mirror: bool = True,
-        padding: int = 0, augment: bool = True, statistics: Statistics | None = None,
+        padding: int = 0, offsets: bool = True, augment: bool = True, statistics: Statistics | None = None,
     ) -> Batches:  # fmt: skip
         """The loaders, after the mean image has been measured, unless it is known.
 
-        colour, mirror, padding: of the training images, see Loader. augment: False trains on their middle crops. mean:
-        False subtracts none. statistics: another training set's, taken as they are. scale: what pixels are multiplied
-        by; None: 1 / their deviation.
+        colour, mirror, padding, offsets: of the training images, see Loader. augment: False trains on their middle
+        crops. mean: False subtracts none. statistics: another training set's, taken as they are. scale: what pixels are
+        multiplied by; None: 1 / their deviation.
         """
         s, workers = self.settings, self.typed.workers
 
         def on_bad(name: str, reason: str) -> None:
             self.folder.bad_image(name, reason)
 
-        random = {"colour": colour, "mirror": mirror, "padding": padding} if augment else None
+        random = {"colour": colour, "mirror": mirror, "padding": padding, "offsets": offsets} if augment else None
         rest: Any = self.net, on_bad, self._left_out, random, self.mesh
         if statistics is not None and scale is not None and self._known is None:
             self._known = statistics, scale

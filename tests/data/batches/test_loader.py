@@ -298,3 +298,21 @@ def test_wrong_options(options, message):
 def test_a_start_beyond_the_epoch():
     with pytest.raises(ValueError, match="first batch from 0 to 5, got 6"):
         make_loader().epoch(0, 6)
+
+
+def test_without_offsets_every_crop_is_the_middle_one_and_all_else_stays():
+    """Crops, mirrors and colour noise can be left out each on its own."""
+    split, common = ArraySplit(), {"size": SIZE, "crop": CROP, "workers": 0, "statistics": STATISTICS}
+    (batch,) = Loader(split, IMAGES, colour=0.1, padding=2, offsets=False, **common).epoch(3)
+    for index, image, shift in zip(batch.indices, batch.images, batch.shifts, strict=True):
+        generator = stream(0, "augment", 3, int(index))
+        middle = middle_crop(split.images[index], CROP)
+        mirrored = generator.integers((1, 1, 2))[2]
+        assert np.array_equal(image.transpose(1, 2, 0), middle[:, ::-1] if mirrored else middle)
+        assert np.array_equal(shift, colour_shift(STATISTICS, generator, 0.1))
+    mirrored = [np.array_equal(image.transpose(1, 2, 0), middle_crop(split.images[index], CROP)[:, ::-1])
+                for index, image in zip(batch.indices, batch.images, strict=True)]  # fmt: skip
+    assert 3 < sum(mirrored) < IMAGES - 3
+    (plain,) = Loader(split, IMAGES, colour=0, mirror=False, offsets=False, **common).epoch(3)
+    (shuffled,) = Loader(split, IMAGES, views="shuffled", **common).epoch(3)
+    assert np.array_equal(plain.images, shuffled.images) and np.array_equal(plain.indices, shuffled.indices)

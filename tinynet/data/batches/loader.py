@@ -12,7 +12,7 @@ import numpy as np
 from tinynet.data.batches.bad_images import BadImages
 from tinynet.data.dataset import Split, channels_of, dtype_of
 from tinynet.data.images.colours import colour_shift
-from tinynet.data.images.crops import random_crop
+from tinynet.data.images.crops import middle_crop, random_crop
 from tinynet.data.images.views import CHOICES, crops, view_count
 from tinynet.data.statistics import Statistics
 from tinynet.errors import DataError
@@ -45,10 +45,10 @@ class Loader:
     """Batches of `batch_size` images of a split, a smaller last one kept.
 
     Each image is cut to size x size, then seen in crop x crop views: "random" (for training: shuffled images, a random
-    crop out of the image with `padding` zeros around it, mirrored half of the time unless `mirror` is False, colour
-    noise of strength `colour`), "shuffled" (for training without augmentation: the middle crops in the same order), or
-    those that `crops` has for the name (the paper's test views are "ten"), in the split's order. `workers` threads
-    prepare `ahead` batches while the caller works on one; 0 does it in the caller.
+    crop out of the image with `padding` zeros around it, or the middle one without `offsets`, mirrored half of the time
+    unless `mirror` is False, colour noise of strength `colour`), "shuffled" (for training without augmentation: the
+    middle crops in the same order), or those that `crops` has for the name (the paper's test views are "ten"), in the
+    split's order. `workers` threads prepare `ahead` batches while the caller works on one; 0 does it in the caller.
 
     An image that cannot be read is left out of its batch, which is smaller by one, and reported by
     `on_bad(name, reason)` in the caller's thread, in the order of the batches, once however often it turns up; without
@@ -76,6 +76,7 @@ class Loader:
         known_bad: Mapping[int, str] | None = None,
         mirror: bool = True,
         padding: int = 0,
+        offsets: bool = True,
         share: tuple[int, int] = (0, 1),
     ):
         self._views_per_image = _views_per_image(views)
@@ -86,7 +87,7 @@ class Loader:
             )
         if not 0 <= padding <= size:
             raise ValueError(f"Loader: expected padding from 0 to {size}, the size of the images, got {padding}")
-        self.padding = padding if views == "random" else 0
+        self.padding = padding if views == "random" and offsets else 0
         if not 1 <= crop <= size + 2 * self.padding:
             around = f", and padding {self.padding}" if self.padding else ""
             raise ValueError(f"Loader: expected 1 <= crop <= size, got crop {crop} and size {size}{around}")
@@ -100,7 +101,7 @@ class Loader:
             raise ValueError("Loader: colour noise needs the training set's statistics, or colour=0")
         self.split, self.batch_size, self.size, self.crop, self.views = split, batch_size, size, crop, views
         self.statistics, self.seed, self.workers, self.ahead, self.mirror = statistics, seed, workers, ahead, mirror
-        self.share = share
+        self.share, self.offsets = share, offsets
         self._bad = BadImages(split, max_bad, on_bad, known_bad)
 
     @property
@@ -189,6 +190,8 @@ class Loader:
                 raise ValueError(f"{self.split.name(index)}: has {image.shape[2]} channels, expected {self.channels}")
             if self.views == "random":
                 generator = stream(self.seed, "augment", epoch, index)
+                if not self.offsets:
+                    image = middle_crop(image, self.crop)  # of which there is one crop
                 views = random_crop(image, self.crop, generator, self.mirror, self.padding)[None]
                 if batch.shifts is not None:
                     assert self.statistics is not None  # as __init__ has seen to
