@@ -7,7 +7,7 @@ from models.checks import check_deviations, check_gradients, check_seed, check_t
 
 from tinynet.backend import to_device, to_host
 from tinynet.initializers import initialize
-from tinynet.layers import AvgPool2d, Conv2d, MaxPool2d
+from tinynet.layers import AvgPool2d, Conv2d, MaxPool2d, Tanh
 from tinynet.losses import SoftmaxCrossEntropy
 from tinynet.models import build, cifar10_full, cifar10_quick
 from tinynet.models.cifar10 import DECAY_MULTIPLIERS, LR_MULTIPLIERS
@@ -77,6 +77,28 @@ def test_layers(name):
         norm = net[place]
         assert (norm.size, norm.alpha, norm.beta, norm.k, norm.groups) == (3, 5e-5, 0.75, 1.0, 1)
         assert norm.within_channel and norm.average
+
+
+def test_what_the_paper_varies():
+    """ReLU or tanh (section 3.1), LRN (3.3), windows that overlap or not (3.4): all else stays, the start, too."""
+    full = cifar10_full()
+    tanh, plain, apart = cifar10_full(activation="tanh"), cifar10_full(lrn=False), cifar10_full(pool=2)
+    assert list(tanh.layers) == [name.replace("relu", "tanh") for name in full.layers]
+    assert all(type(tanh[f"tanh{number}"]) is Tanh for number in (1, 2, 3))
+    assert list(plain.layers) == [name for name in full.layers if not name.startswith("lrn")]
+    assert [apart[f"pool{number}"].kernel_size for number in (1, 2, 3)] == [(2, 2)] * 3
+    assert sizes(apart, (3, 32, 32)) == FULL
+    for net in (tanh, plain, apart):
+        assert {name: to_host(value).tobytes() for name, value in net.params.items()} == {
+            name: to_host(value).tobytes() for name, value in full.params.items()
+        }
+    for options, error, message in (
+        ({"activation": "gelu"}, ValueError, "activation must be 'relu' or 'tanh', got 'gelu'"),
+        ({"pool": 0}, ValueError, "cifar10_full: pool: expected 1 or more, got 0"),
+        ({"pool": 2.5}, TypeError, "cifar10_full: pool"),
+    ):
+        with pytest.raises(error, match=message):
+            cifar10_full(**options)
 
 
 def test_the_start():
