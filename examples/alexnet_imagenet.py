@@ -71,7 +71,7 @@ def train(typed: argparse.Namespace) -> None:
         # ---- training ----
         run.begin(net, optimizer)  # its folder, signals; restores a checkpoint
         colour = s.colour_noise if data.channels == 3 else 0
-        scale = 1.0 if s.init in ("paper", "caffe") else None  # None: of unit variance
+        scale = None if s.init.startswith("he") else 1.0  # None: of unit variance
         images = run.batches(colour, scale)  # the mean image, measured or restored
         for epoch in run.epochs(s.epochs):  # from where the checkpoint stands
             optimizer.lr = schedule(s.lr, run.errors)

@@ -98,6 +98,14 @@ def test_caffes_start():
             assert (bias == np.float32(0.1 if name in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0)).all(), name
 
 
+def test_the_programs_start():
+    """N(0, 0.03) in conv3, conv4 and conv5, and all else as in the paper, to the last bit."""
+    paper, program = (alexnet(width=0.25, num_classes=50, initialization=name) for name in ("paper", "program"))
+    for name, value in program.params.items():
+        factor = 3 if name in ("conv3.weight", "conv4.weight", "conv5.weight") else 1
+        assert to_host(value) == pytest.approx(factor * to_host(paper.params[name]), rel=1e-6), name
+
+
 def test_hes_start():
     check_hes_start(alexnet(width=0.25, num_classes=50, input_size=99, initialization="he"))
 
@@ -121,13 +129,32 @@ def test_input_sizes(size):
     assert net.forward(x).shape == (2, 5)
 
 
+def test_the_net_on_one_device():
+    """Section 3.2's footnote: half of the kernels, but as many in the last convolution and the neurons after it."""
+    net = alexnet(groups=1, kernels=0.5)
+    shapes = {name: layer.params["weight"].shape for name, layer in net.layers.items() if layer.params}
+    assert shapes == {
+        "conv1": (48, 3, 11, 11),
+        "conv2": (128, 48, 5, 5),
+        "conv3": (192, 128, 3, 3),
+        "conv4": (192, 192, 3, 3),
+        "conv5": (256, 192, 3, 3),
+        "fc6": (4096, 9216),
+        "fc7": (4096, 4096),
+        "fc8": (1000, 4096),
+    }
+    small = alexnet(width=0.25, groups=2, kernels=0.5, input_size=67)
+    assert [small[f"conv{number}"].out_channels for number in range(1, 6)] == [12, 32, 48, 48, 64]
+
+
 def test_what_does_not_fit_is_refused():
     for options, message in [
         ({"input_size": 60}, "pool5"),
         ({"input_size": 8}, "conv1"),
         ({"order": "vgg"}, "order must be 'paper' or 'caffenet', got 'vgg'"),
-        ({"initialization": "zeros"}, "initialization must be one of paper, caffe, he, he-conv1, got 'zeros'"),
+        ({"initialization": "zeros"}, "initialization must be one of paper, program, caffe, he, he-conv1, got 'zeros'"),
         ({"width": 0}, "width > 0"),
+        ({"kernels": 0}, "alexnet: expected kernels > 0, got 0"),
         ({"groups": 0}, "groups: expected 1 or more"),
         ({"num_classes": 0}, "num_classes: expected 1 or more"),
         ({"dropout": 1.0}, "p < 1"),

@@ -35,7 +35,7 @@ def stands_still(losses: Sequence[float], steps: int, entropy: float, settings: 
     if not last or any(before):
         return None
     helps = f"--lr {settings.lr / 5:g}" if hasattr(settings, "lr") else "another learning rate"
-    if getattr(settings, "init", None) in ("paper", "caffe"):
+    if not getattr(settings, "init", "he").startswith("he"):
         helps = "another start, --init he-conv1, and for few pictures all of --preset small"
     return (
         f"The loss stands still: {losses[-1]:.3f} after {steps:,} steps, and knowing no more than each class's share "
