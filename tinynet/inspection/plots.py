@@ -48,7 +48,7 @@ def check_matplotlib() -> None:
 
 
 @contextlib.contextmanager
-def _drawing(path: str | Path, width: float, height: float, layout: str = "constrained") -> Iterator:
+def drawing(path: str | Path, width: float, height: float, layout: str = "constrained") -> Iterator:
     """An empty figure of this size in inches, which is a PNG in the end, written as a whole.
 
     It is drawn by Agg and with matplotlib's own settings, whatever the user's are; and these stay as they are.
@@ -79,7 +79,7 @@ def learning_curves(history: Sequence[dict], path: str | Path, title: str = "") 
     """
     if not history:
         raise ValueError("learning_curves: expected one epoch or more, got none")
-    with _drawing(path, 10, 4) as figure:
+    with drawing(path, 10, 4) as figure:
         _draw_curves(figure, history)
         if title:
             figure.suptitle(_line(title), parse_math=False)
@@ -125,17 +125,17 @@ def filters(weight: Array, path: str | Path, towers: int = 1, columns: int = 16,
     if kernels.shape[1] not in (1, 3):
         raise ValueError(f"filters: expected kernels of 3 colours or 1, (K, 3, kh, kw), got {kernels.shape}")
     kernels = np.broadcast_to(kernels, (len(kernels), 3, *kernels.shape[2:])).transpose(0, 2, 3, 1)  # (K, kh, kw, 3)
-    sheets = [_sheet(part, columns) for part in np.array_split(kernels, towers)]
+    sheets = [sheet(part, columns) for part in np.array_split(kernels, towers)]
     height, width, _ = sheets[0].shape
     inches = min(10, max(3, 0.6 * min(columns, len(kernels) // towers)))
-    with _drawing(path, inches, towers * (inches * height / width + 0.35)) as figure:
-        for tower, (axis, sheet) in enumerate(zip(np.atleast_1d(figure.subplots(towers, 1)), sheets, strict=True)):
-            axis.imshow(sheet, interpolation="nearest")
+    with drawing(path, inches, towers * (inches * height / width + 0.35)) as figure:
+        for tower, (axis, part) in enumerate(zip(np.atleast_1d(figure.subplots(towers, 1)), sheets, strict=True)):
+            axis.imshow(part, interpolation="nearest")
             axis.set_axis_off()
             axis.set_title(f"{name}, tower {tower}" if towers > 1 else name, fontsize="medium")
 
 
-def _sheet(kernels: np.ndarray, columns: int) -> np.ndarray:
+def sheet(kernels: np.ndarray, columns: int) -> np.ndarray:
     """Kernels (K, kh, kw, 3) in rows of `columns` on white, with lines of one pixel between them."""
     count, height, width, _ = kernels.shape
     columns = min(columns, count)
@@ -228,7 +228,7 @@ def confusions(counts: np.ndarray, names: Sequence[str], path: str | Path) -> No
     count = len(names)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     side = max(4.0, min(16.0, 1.6 + 0.34 * count))
-    with _drawing(path, side + 0.6, side) as figure:
+    with drawing(path, side + 0.6, side) as figure:
         axis = figure.subplots()
         shade = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
         figure.colorbar(shade, shrink=0.7, label="share of the row's images")
@@ -275,7 +275,7 @@ class _Page:
     @contextlib.contextmanager
     def drawing(self, path: str | Path) -> Iterator[None]:
         """Within this context the cells are filled; at its end the page is a file."""
-        with _drawing(path, self.width, self.height, layout="none") as self.figure:
+        with drawing(path, self.width, self.height, layout="none") as self.figure:
             left, top = GAP / self.width, 1 - GAP / self.height
             text = "\n".join(self._title)
             self.figure.text(left, top, text, fontsize=9.5, va="top", linespacing=1.3, parse_math=False)
