@@ -124,7 +124,7 @@ def curves(path: Path, title: str, lines: Sequence[Line], ylabel: str, level: tu
             label = None if line.label in named else line.label
             named.add(line.label)
             style: dict = {"linestyle": "--" if line.dashed else "-", "color": COLOURS[line.group % len(COLOURS)]}
-            style |= {"alpha": 0.35, "linewidth": 1} if line.faint else {"linewidth": 2}
+            style |= {"alpha": 0.35, "linewidth": 1} if line.faint else {"linewidth": 1.6}
             marker = "." if longest < 40 else None
             axis.plot(range(1, len(line.values) + 1), line.values, label=label, marker=marker, **style)
         if level is not None:
@@ -137,14 +137,14 @@ def curves(path: Path, title: str, lines: Sequence[Line], ylabel: str, level: tu
         axis.grid(alpha=0.3)
         if lines:
             axis.legend(fontsize="small")
-        _set_title(axis, title)
+        _set_title(figure, title)
 
 
 def points(path: Path, title: str, rows: Sequence[tuple[str, Sequence[tuple[str, Spread]]]], xlabel: str) -> None:
     """A row for each variant: a small mark for each seed, a large one for the mean, in a colour for each quantity; the
     first row, to which the others are compared, has lines down the page. As a PNG.
     """
-    with drawing(path, 7.5, 1.3 + 0.42 * len(rows)) as figure:
+    with drawing(path, 7.5, 1.5 + 0.42 * len(rows)) as figure:
         axis = figure.subplots()
         for row, (_, quantities) in enumerate(rows):
             for number, (quantity, spread) in enumerate(quantities):
@@ -157,8 +157,8 @@ def points(path: Path, title: str, rows: Sequence[tuple[str, Sequence[tuple[str,
         axis.set_yticks(range(len(rows)), [name for name, _ in rows])
         axis.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
         axis.grid(axis="x", alpha=0.3)
-        axis.legend(fontsize="small", loc="best")
-        _set_title(axis, title)
+        figure.legend(fontsize="small", loc="outside lower center", ncols=3)
+        _set_title(figure, title)
 
 
 def tower_kernels(
@@ -181,9 +181,9 @@ def tower_kernels(
                 axis.set_axis_off()
                 mean = colourfulness(part).mean()
                 axis.set_title(f"{name}, tower {tower}: colour {mean:.2f}", fontsize="medium")
-        figure.suptitle(title, fontsize="medium", parse_math=False)
+        _set_title(figure, title)
 
 
-def _set_title(axis, title: str) -> None:
+def _set_title(figure, title: str) -> None:
     """In lines that are no wider than the page."""
-    axis.set_title("\n".join(textwrap.wrap(title, 90)), fontsize="small", parse_math=False)
+    figure.suptitle("\n".join(textwrap.wrap(title, 95)), fontsize="medium", parse_math=False)
