@@ -33,7 +33,7 @@ from tinynet.training import (
     parse_options,
     setting,
     train_epoch,
-)  # fmt: skip
+)
 from tinynet.training.study import Study, Trial
 
 
@@ -47,7 +47,7 @@ class Settings(RunSettings):
     offsets: bool = setting(False)  # random crops, else the middle ones
     mirror: bool = setting(False)
     unit_pixels: bool = setting(False)  # of deviation 1, else 0 to 255
-    until: float = setting(0.0)  # the training error, in percent, at which a net has shown what was asked
+    until: float = setting(0.0)  # the training error, in percent, below which a net has shown what was asked
 
 
 QUICK = Settings(resize=32, crop=32, batch_size=100, epochs=10, lr_milestones=(0.8,))
@@ -78,12 +78,12 @@ def train(args: argparse.Namespace, trial: Trial, folder: Path) -> dict:
         seen = Loader(data.train, s.batch_size, s.resize, s.crop, "middle", workers=args.workers)
         tests = {"train_error": seen, "error": images.val} | ({"ten_error": images.ten} if s.crop < s.resize else {})
         try:
-            learned = any(record["train"]["top1_error"] <= s.until for record in run.history)
+            learned = any(record["train"]["top1_error"] < s.until for record in run.history)
             for epoch in run.epochs(len(run.history) if learned else s.epochs):
                 optimizer.lr = schedule(s.lr, run.errors)
                 trained = train_epoch(net, loss, optimizer, images.train, images.prepare, epoch)
                 epoch.end(trained, evaluate(net, images.val, images.prepare, epoch))
-                if trained.top1_error <= s.until:
+                if trained.top1_error < s.until:
                     break
             for name, loader in tests.items():
                 result[name] = evaluate(net, loader, images.prepare, run.watch(loader)).top1_error

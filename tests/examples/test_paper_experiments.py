@@ -2,8 +2,11 @@
 
 import json
 import re
+import runpy
 import signal
 import subprocess
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from cifar_files import write_cifar10
@@ -97,6 +100,20 @@ def test_ingredients_and_towers(data, tmp_path):
     result = run_page(PAGE, tmp_path, "towers", *options, "--output-dir", "b")
     assert result.returncode == 0, result.stderr
     assert re.search(r"^\| 0 \| 0\.6\d \| 0\.6\d \| [01]\.\d{3} \|", check_left_behind(tmp_path / "b"), re.M)
+
+
+def test_a_net_that_diverges_counts_as_one_that_guesses(tmp_path, capsys):
+    write_cifar10(tmp_path / "cifar", count=20)
+    page = runpy.run_path(str(EXAMPLES / PAGE))
+    settings = replace(page["QUICK"], lr=1e9, batch_size=10)
+    args = SimpleNamespace(data=str(tmp_path / "cifar"), workers=0)
+    result = page["train"](args, page["Trial"]("wild", "cifar10_quick", settings), tmp_path / "out" / "wild-seed0")
+    assert result["diverged"] and result["error"] == result["train_error"] == 90.0
+    assert result["train"] == [] and "It counts as a net that guesses." in capsys.readouterr().out
+    study = page["Study"]("quick", tmp_path / "study", lambda trial, folder: result, [0])
+    compared = study.results([page["Trial"]("wild", "cifar10_quick", settings)])
+    page["compare"](study, compared, {"test error": "error"})
+    assert "| wild (1 diverged) | 1 | 90.0 |  | 0 s |" in capsys.readouterr().out
 
 
 def test_mistakes(tmp_path):

@@ -87,6 +87,7 @@ class Study:
             print(f"\n{trial.name}: {number + 1} of {len(left)}{time_left}", flush=True)
             folder = self.folder / trial.name
             result = {"study": self.name} | trial.record() | self._train(trial, folder) | {"machine": machine()}
+            folder.mkdir(parents=True, exist_ok=True)  # which training has made, if it left anything
             write_text(folder / RESULT, json.dumps(result))
             remove(folder / "checkpoints")  # the final weights stay
         found = [kept for trial in trials if (kept := self._result(trial)) is not None]
