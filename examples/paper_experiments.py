@@ -3,12 +3,13 @@
     python examples/paper_experiments.py figure1 --data /path/to/cifar10          ReLU against tanh (section 3.1)
     python examples/paper_experiments.py cifar10-quick --data /path/to/cifar10    Caffe's nets for CIFAR-10, and full
     python examples/paper_experiments.py cifar10-full --data /path/to/cifar10     without LRN (3.3) or overlap (3.4)
-    python examples/paper_experiments.py ingredients --data /path/to/photos       one left out at a time (3.2, 4, 5)
+    python examples/paper_experiments.py ingredients --data /path/to/photos       each part left out (3.2, 3.3, 4 to 6)
     python examples/paper_experiments.py towers --data /path/to/photos            conv1's kernels (6.1, figure 3)
 
-CIFAR-10: its binary version, or folders train/CLASS and test/CLASS. Photos: folders of classes. Each trains many nets,
-one after another, which takes hours, and leaves results.jsonl, table.md and figure.png in its folder. Ctrl-C saves and
-leaves; --resume goes on. examples/README.md shows what came out.
+CIFAR-10: its binary version, or folders train/CLASS and test/CLASS. Photos: folders of classes, or what `python -m
+tinynet prepare` made of them, at --size 112 for ingredients, 148 for towers. Each trains many nets, one after another,
+for hours, and leaves results.jsonl, table.md and figure.png in its folder. Ctrl-C saves and leaves; --resume goes on.
+examples/README.md shows what came out.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 from tinynet import SGD, MultiStepSchedule, SoftmaxCrossEntropy, console
 from tinynet.data import Loader
 from tinynet.inspection import comparisons
-from tinynet.inspection.comparisons import Line, Spread, colourfulness, variants
+from tinynet.inspection.comparisons import Line, Spread, variants
 from tinynet.inspection.plots import check_matplotlib
 from tinynet.models.cifar10 import DECAY_MULTIPLIERS, LR_MULTIPLIERS
 from tinynet.training import (
@@ -75,6 +76,7 @@ def train(args: argparse.Namespace, trial: Trial, folder: Path) -> dict:
         random = {"colour": s.colour_noise, "mirror": s.mirror, "offsets": s.offsets}
         images = run.batches(scale=None if s.unit_pixels else 1.0, augment=any(random.values()), **random)
         result = {"run": folder.name, "data": data.root.name, "data_set": data.fingerprint, "images": len(data.train)}
+        result["chance"] = data.chance_error
         seen = Loader(data.train, s.batch_size, s.resize, s.crop, "middle", workers=args.workers)
         tests = {"train_error": seen, "error": images.val} | ({"ten_error": images.ten} if s.crop < s.resize else {})
         try:
@@ -116,14 +118,15 @@ def figure1(study: Study) -> None:
     for variant, trials in variants(results).items():
         reached = [epochs for trial in trials if (epochs := comparisons.epochs_to(trial["train"], 25.0)) is not None]
         told = Spread(tuple(reached)) if len(reached) == len(trials) else f"{len(reached)} of {len(trials)} runs do"
-        rows.append((variant, len(trials), told, Spread(tuple(trial["train_error"] for trial in trials))))
+        ends = [f"{trial['train'][-1]:.1f} after {len(trial['train'])}" for trial in trials if trial["train"]]
+        rows.append((variant, len(trials), told, "; ".join(ends) or "diverged"))
         if isinstance(told, Spread):
             activation = trials[0]["network"]["activation"]
             fastest[activation] = min(fastest.get(activation, (told.mean, variant)), (told.mean, variant))
     if len(fastest) == 2:
         rows.append(("tanh : ReLU, each at its fastest", "", f"{fastest['tanh'][0] / fastest['relu'][0]:.1f} : 1", ""))
     title = f"Training error of cifar10_full without LRN. {about(results)}"
-    study.table(title, ("activation", "seeds", "epochs to 25 % training error", "training error at the end"), rows)
+    study.table(title, ("activation", "seeds", "epochs to 25 % training error", "error at the end (%)"), rows)
     best, names = {variant for _, variant in fastest.values()}, list(rates)
     lines = []
     for trial in results:
@@ -134,12 +137,12 @@ def figure1(study: Study) -> None:
 
 
 def cifar10_quick(study: Study) -> None:
-    """Caffe's examples/cifar10: 75.33 % of the test images right after 5,000 steps."""
+    """Caffe's examples/cifar10: after 5,000 steps, 75.33 % of the test images are right."""
     results = study.results(Trial("quick", "cifar10_quick", replace(QUICK, seed=seed)) for seed in study.seeds)
-    compare(study, results, {"training error": "train_error", "test error": "error"})
+    compare(study, results, "quick", {"training error": "train_error", "test error": "error"})
     lines = [Line(trial["variant"], trial["validation"]) for trial in results]
-    title = f"cifar10_quick, {len(results)} seeds. {about(results)}"
-    comparisons.curves(study.figure, title, lines, "test error (%)", level=(24.67, "Caffe: 24.67 %"))
+    level = (24.67, f"Caffe: 24.67 % after {QUICK.epochs} epochs")
+    comparisons.curves(study.figure, f"cifar10_quick. {about(results)}", lines, "test error (%)", level)
 
 
 def cifar10_full(study: Study) -> None:
@@ -151,18 +154,20 @@ def cifar10_full(study: Study) -> None:
         Trial(variant, "cifar10_full", replace(FULL, seed=seed), network)
         for seed in study.seeds for variant, network in changed.items()
     )  # fmt: skip
-    compare(study, results, {"training error": "train_error", "test error": "error"})
+    compare(study, results, "full", {"training error": "train_error", "test error": "error"})
     groups = list(variants(results))
     lines = [Line(trial["variant"], trial["validation"], groups.index(trial["variant"])) for trial in results]
-    title = f"cifar10_full, {len(study.seeds)} seeds. {about(results)}"
-    comparisons.curves(study.figure, title, lines, "test error (%)", level=(18, "cuda-convnet: 18 %"))
+    level = (18, f"cuda-convnet: 18 % after {FULL.epochs} epochs")
+    comparisons.curves(study.figure, f"cifar10_full. {about(results)}", lines, "test error (%)", level)
 
 
 def ingredients(study: Study) -> None:
-    """Sections 3.2, 3.3, 4 and 5, on photos: the paper's net at half its width, and each of its parts left out."""
+    """Sections 3.2, 3.3, 4 and 5, on photos: the paper's net at half its width, and each of its parts left out. It
+    starts from He's weights, since with the paper's, which want pixels of 0 to 255, it learns nothing.
+    """
     half = {"width": 0.5, "initialization": "he-conv1"}
     changed = {
-        "as in the paper": (PHOTOS, {}),
+        "all parts": (PHOTOS, {}),
         "no crops or mirrors": (replace(PHOTOS, offsets=False, mirror=False), {}),
         "no colour noise": (replace(PHOTOS, colour_noise=0.0), {}),
         "no dropout": (PHOTOS, {"dropout": 0.0}),
@@ -176,15 +181,15 @@ def ingredients(study: Study) -> None:
         Trial(variant, "alexnet", replace(settings, seed=seed), half | network)
         for seed in study.seeds for variant, (settings, network) in changed.items()
     )  # fmt: skip
-    quantities = {"training error": "train_error", "ten views": "ten_error", "validation error": "error"}
-    spreads = compare(study, results, quantities)
-    learned = [row for row in spreads if row[1][-1][1].mean < 50] or spreads  # a net that stood still is in the table
+    quantities = {"training error": "train_error", "validation error": "error", "ten views": "ten_error"}
+    spreads = compare(study, results, "all parts", quantities)
+    learned = [row for row in spreads if row[1][1][1].mean < 0.9 * results[0]["chance"]]  # the others are in the table
     comparisons.points(study.figure, f"AlexNet at half its width. {about(results)}", learned, "error (%)")
-    whole = [study.folder / trial["run"] for trial in results if trial["variant"] == "as in the paper"]
+    whole = [trial for trial in results if trial["variant"] == "all parts" and "diverged" not in trial]
     for count in (1, 3, 5):  # section 6 averages five nets
         if count <= len(whole):
-            nets = [load_trained(run) for run in whole[:count]]
-            tested = evaluate_networks(nets, nets[0].open_data(nets[0].settings["data"]).val, "middle")
+            nets = [load_trained(study.folder / trial["run"]) for trial in whole[:count]]
+            tested = evaluate_networks(nets, nets[0].open_data(study.data).val, "middle")
             print(f"{count} net{'s' * (count > 1)} averaged, middle crops: {tested.top1_error:.1f} % wrong")
 
 
@@ -197,12 +202,11 @@ def towers(study: Study) -> None:
     rows, nets = [], []
     for trial in results:
         weight = load_trained(study.folder / trial["run"]).net["conv1"].params["weight"]
-        one, other = colourfulness(weight).reshape(2, -1)
-        found = f"{one.mean():.2f}", f"{other.mean():.2f}", f"{comparisons.chance_of_difference(one, other):.3f}"
-        rows.append((trial["seed"], *found, f"{trial['error']:.1f}"))
+        rows.append((trial["seed"], *colours(weight), f"{trial['error']:.1f}"))
         nets.append((f"seed {trial['seed']}", weight))
-    title = f"How coloured conv1's kernels are. {about(results)}"
-    study.table(title, ("seed", "tower 0", "tower 1", "p of the difference", "validation error"), rows)
+    title = f"How coloured conv1's kernels are, on average. {about(results)}"
+    header = ("seed", "formed, of each tower", "colour of those", "p", "colour of all", "p", "validation error (%)")
+    study.table(title, header, rows)
     comparisons.tower_kernels(study.figure, title, nets)
 
 
@@ -215,22 +219,39 @@ def about(results: list[dict]) -> str:
     return f"{results[0]['data']}, {results[0]['images']:,} training images; {machines}"
 
 
-def compare(study: Study, results: list[dict], quantities: dict[str, str]) -> list:
-    """A table with a row for each variant, and the difference to the first in the last of the quantities; returns the
-    spreads over seeds, as `points` draws them.
+def compare(study: Study, results: list[dict], base: str, quantities: dict[str, str]) -> list:
+    """A table with a row for each variant, its errors, and how far they are from those of the variant `base`; returns
+    the spreads over seeds, as `points` draws them.
     """
     rows, spreads = [], []
     for variant, trials in variants(results).items():
-        found = [Spread(tuple(trial[key] for trial in trials)) for key in quantities.values()]
-        spreads.append((variant, list(zip(quantities, found, strict=True))))
-        compared = comparisons.difference(found[-1], spreads[0][1][-1][1]) if len(spreads) > 1 else ""
+        found = {key: Spread(tuple(trial[key] for trial in trials)) for key in quantities.values()}
+        spreads.append((variant, list(zip(quantities, found.values(), strict=True))))
+        cells = [f"{spread}" for spread in found.values()]
+        if variant != base and (others := [trial for trial in results if trial["variant"] == base]):
+            for place, (key, spread) in enumerate(found.items()):
+                compared = comparisons.difference(spread, Spread(tuple(trial[key] for trial in others)))
+                cells[place] += f" ({compared})"
         diverged = sum("diverged" in trial for trial in trials)
         took = duration(sum(trial["seconds"] for trial in trials) / len(trials))
-        rows.append((variant + f" ({diverged} diverged)" * bool(diverged), len(trials), *found, compared, took))
+        rows.append((variant + f" ({diverged} diverged)" * bool(diverged), len(trials), *cells, took))
     s, model = results[0]["settings"], results[0]["model"]
-    title = f"{model}, {s['epochs']} epochs at a rate of {s['lr']:g}. {about(results)}"
-    study.table(title, ("net", "seeds", *(f"{name} (%)" for name in quantities), "difference", "training took"), rows)
+    title = f"{model}, {s['epochs']} epochs at a rate of {s['lr']:g}; in brackets: against {base}. {about(results)}"
+    study.table(title, ("net", "seeds", *(f"{name} (%)" for name in quantities), "a training took"), rows)
     return spreads
+
+
+def colours(weight) -> tuple[str, ...]:
+    """Of both towers: how many kernels have formed, how coloured these are and all of them, and the chance, p, that two
+    halves of the same kernels differ by as much.
+    """
+    cells = []
+    kinds = comparisons.colourfulness(weight).reshape(2, -1)
+    formed = comparisons.smoothness(weight).reshape(2, -1) > 0.5
+    for parts in ([kind[kept] for kind, kept in zip(kinds, formed, strict=True)], kinds):
+        means = [f"{part.mean():.2f}" if len(part) else "-" for part in parts]
+        cells += [", ".join(means), f"{comparisons.chance_of_difference(*parts):.3f}"]
+    return (", ".join(str(kept.sum()) for kept in formed), *cells)
 
 
 # ---- the command line ----
@@ -247,17 +268,18 @@ def main() -> None:
     parser.add_argument("--data", required=True, metavar="DIR", help="the pictures")
     parser.add_argument("--output-dir", type=Path, metavar="DIR", help="(default: experiments/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on with what is in --output-dir")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="(default: 0 1 2, of towers 0 1 2 3)")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="of each net; tables and figures are of "
+                        "these (default: 0 1 2, for towers 0 1 2 3)")  # fmt: skip
     parser.add_argument("--epochs", type=int, metavar="N", help="of each net, for a first look (default: 10 to 140, "
                         "as this page has them)")  # fmt: skip
-    parser.add_argument("--only", nargs="+", default=(), metavar="WORD", help="train those trials that have one of "
-                        "these words in their folder's name; tables and figures show all that are done")  # fmt: skip
+    parser.add_argument("--only", nargs="+", default=(), metavar="WORD", help="train only what has one of these "
+                        "words in its folder's name; tables and figures show all that is done")  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, help="threads that decode images (default: 2)")
     args = parser.parse_args()
     folder = args.output_dir or Path("experiments") / args.name
-    seeds = dict.fromkeys(args.seeds or range(4 if args.name == "towers" else 3))
+    seeds = list(dict.fromkeys(args.seeds or range(4 if args.name == "towers" else 3)))
     check_matplotlib()  # before hours of work
-    study = Study(args.name, folder, partial(train, args), seeds, args.epochs, args.only, args.resume)
+    study = Study(args.name, folder, partial(train, args), seeds, args.epochs, args.only, args.resume, args.data)
     EXPERIMENTS[args.name](study)
 
 

@@ -82,24 +82,30 @@ def test_full_and_what_is_left_out_of_it(tmp_path):
     result = run_page(PAGE, tmp_path, *options)
     assert result.returncode == 0, result.stderr
     assert [one["network"] for one in results(tmp_path / "out")] == [{}, {"lrn": False}, {"pool": 2}]
-    assert "(one seed)" in check_left_behind(tmp_path / "out")
+    row = r"^\| without LRN \| 1 \| [\d.]+ \([+-][\d.]+, one seed\) \|"
+    assert re.search(row, check_left_behind(tmp_path / "out"), re.M)
 
 
 def test_ingredients_and_towers(data, tmp_path):
     options = ["--data", data, "--epochs", 1, "--seeds", 0]
-    some = ["--only", "as-in", "no-crops", "no-dropout", "half"]
+    some = ["--only", "all-parts", "no-crops", "no-dropout", "half"]
     result = run_page(PAGE, tmp_path, "ingredients", *options, *some, "--output-dir", "a")
     assert result.returncode == 0, result.stderr
     found = {one["variant"]: one for one in results(tmp_path / "a")}
-    assert list(found) == ["as in the paper", "no crops or mirrors", "no dropout", "one tower, half the kernels"]
-    whole, still = found["as in the paper"]["settings"], found["no crops or mirrors"]["settings"]
+    assert list(found) == ["all parts", "no crops or mirrors", "no dropout", "one tower, half the kernels"]
+    whole, still = found["all parts"]["settings"], found["no crops or mirrors"]["settings"]
     assert {name for name in whole if whole[name] != still[name]} == {"offsets", "mirror"}  # one thing at a time
-    assert found["no dropout"]["network"] == found["as in the paper"]["network"] | {"dropout": 0.0}
+    assert found["no dropout"]["network"] == found["all parts"]["network"] | {"dropout": 0.0}
     assert "1 net averaged, middle crops" in result.stdout
     check_left_behind(tmp_path / "a")
+    without = run_page(PAGE, tmp_path, "ingredients", *options, "--only", "sees-everything", "--output-dir", "c")
+    assert without.returncode == 0, without.stderr  # of the base there is none yet: nothing to compare with
+    row = r"^\| one tower that sees everything \| 1 \| [\d.]+ \| [\d.]+ \|"
+    assert re.search(row, check_left_behind(tmp_path / "c"), re.M)
     result = run_page(PAGE, tmp_path, "towers", *options, "--output-dir", "b")
     assert result.returncode == 0, result.stderr
-    assert re.search(r"^\| 0 \| 0\.6\d \| 0\.6\d \| [01]\.\d{3} \|", check_left_behind(tmp_path / "b"), re.M)
+    row = r"^\| 0 \| 0, 0 \| -, - \| 1\.000 \| 0\.6\d, 0\.6\d \| [01]\.\d{3} \|"  # in an epoch no kernel forms
+    assert re.search(row, check_left_behind(tmp_path / "b"), re.M)
 
 
 def test_a_net_that_diverges_counts_as_one_that_guesses(tmp_path, capsys):
@@ -112,8 +118,8 @@ def test_a_net_that_diverges_counts_as_one_that_guesses(tmp_path, capsys):
     assert result["train"] == [] and "It counts as a net that guesses." in capsys.readouterr().out
     study = page["Study"]("quick", tmp_path / "study", lambda trial, folder: result, [0])
     compared = study.results([page["Trial"]("wild", "cifar10_quick", settings)])
-    page["compare"](study, compared, {"test error": "error"})
-    assert "| wild (1 diverged) | 1 | 90.0 |  | 0 s |" in capsys.readouterr().out
+    page["compare"](study, compared, "quick", {"test error": "error"})
+    assert "| wild (1 diverged) | 1 | 90.0 | 0 s |" in capsys.readouterr().out
 
 
 def test_mistakes(tmp_path):

@@ -8,7 +8,15 @@ from PIL import Image
 
 from tinynet.backend import to_device
 from tinynet.inspection import comparisons
-from tinynet.inspection.comparisons import Line, Spread, chance_of_difference, colourfulness, difference, epochs_to
+from tinynet.inspection.comparisons import (
+    Line,
+    Spread,
+    chance_of_difference,
+    colourfulness,
+    difference,
+    epochs_to,
+    smoothness,
+)
 
 
 def test_spread_and_difference():
@@ -16,10 +24,10 @@ def test_spread_and_difference():
     assert (base.mean, base.deviation) == (11.0, pytest.approx(math.sqrt(2)))
     assert str(base) == "11.0 ± 1.4" and str(Spread((3.25,))) == "3.2"
     assert difference(other, base) == "+3.0"
-    assert difference(Spread((12.0, 12.0)), base) == "+1.0 (within the spread)"
-    assert difference(Spread((9.0,)), base) == "-2.0 (one seed)"
+    assert difference(Spread((12.0, 12.0)), base) == "+1.0, within the spread"
+    assert difference(Spread((9.0,)), base) == "-2.0, one seed"
     # both spread: the root of 2 + 2 is 2, more than 1.5 and less than 2.5
-    assert difference(Spread((11.5, 13.5)), base) == "+1.5 (within the spread)"
+    assert difference(Spread((11.5, 13.5)), base) == "+1.5, within the spread"
     assert difference(Spread((12.5, 14.5)), base) == "+2.5"
 
 
@@ -38,8 +46,9 @@ def test_how_coloured_kernels_are():
     gray = np.stack([pattern] * 3)
     opponent = np.stack([pattern, -pattern, 0 * pattern])
     red = np.stack([pattern, 0 * pattern, 0 * pattern])
-    kernels = np.stack([gray, opponent, red, np.zeros_like(gray)])
-    assert colourfulness(to_device(kernels)) == pytest.approx([0, 1, 2 / 3, 0], abs=1e-12)
+    patch = np.stack([np.ones((11, 11)), *np.zeros((2, 11, 11))])
+    kernels = np.stack([gray, opponent, red, patch, np.zeros_like(gray)])
+    assert colourfulness(to_device(kernels)) == pytest.approx([0, 1, 2 / 3, 1, 0], abs=1e-12)
     scaled = to_device(5 - 3 * kernels[:3])  # neither scale nor mean counts
     assert colourfulness(scaled) == pytest.approx([0, 1, 2 / 3], abs=1e-12)
     noise = np.random.default_rng(1).standard_normal((500, 3, 11, 11))
@@ -48,12 +57,28 @@ def test_how_coloured_kernels_are():
         colourfulness(to_device(np.zeros((4, 1, 5, 5))))
 
 
+def test_kernels_that_have_formed_are_smooth():
+    """Of waves of w pixels to the side, neighbours across it correlate by cos(2 pi / w), those along it by 1."""
+    across = np.cos(2 * np.pi * np.arange(48) / 12) * np.ones((48, 1))
+    board = (-1.0) ** np.add.outer(np.arange(11), np.arange(11))
+    expected = (np.cos(2 * np.pi / 12) + 1) / 2
+    assert smoothness(to_device(np.stack([[across] * 3, [across.T, across, 0 * across]]))) == pytest.approx(
+        [expected, expected], abs=0.01
+    )
+    assert smoothness(to_device(np.stack([[board] * 3]))) == pytest.approx([-1], abs=0.02)
+    noise = smoothness(to_device(np.random.default_rng(0).standard_normal((500, 3, 11, 11))))
+    assert abs(noise).max() < 0.25 and abs(noise.mean()) < 0.02
+    assert smoothness(to_device(np.ones((1, 3, 5, 5)))) == 0
+    with pytest.raises(ValueError, match="3 colours"):
+        smoothness(to_device(np.zeros((4, 1, 5, 5))))
+
+
 def test_the_chance_of_a_difference():
     one, other = np.arange(4.0), np.arange(10.0, 14.0)
     # of the 70 ways to draw 4 of these 8, 2 have means as far apart
     assert chance_of_difference(one, other) == pytest.approx(2 / 70, abs=0.006)
     assert chance_of_difference(one, other) == chance_of_difference(one, other)
-    assert chance_of_difference(one, one) == 1.0
+    assert chance_of_difference(one, one) == chance_of_difference(one, one[:0]) == 1.0
     alike = [np.random.default_rng(seed).standard_normal((2, 20)) for seed in range(60)]
     assert 0.35 < np.mean([chance_of_difference(*pair, draws=1000) for pair in alike]) < 0.65  # any p is as likely
 

@@ -32,7 +32,7 @@ def study(tmp_path):
             if trial.name == fail_at:
                 raise KeyboardInterrupt
             made.trained.append(trial.name)
-            (folder / "checkpoints").mkdir(parents=True)
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             return {"data_set": images, "epochs": trial.settings.epochs, "error": float(len(made.trained))}
 
         made = Study("figure0", tmp_path / "out", train, **options)
@@ -75,22 +75,39 @@ def test_some_of_them(study):
     assert some.trained == ["no-lrn-2-2-seed0", "whole-net-seed1", "no-lrn-2-2-seed1"]
     assert [result["epochs"] for result in results] == [1, 1, 1]
     with pytest.raises(ValueError, match="--only nothing: expected words of whole-net-seed0, no-lrn"):
-        study(only=["nothing"], resume=True).results(trials())
+        study(only=["LRN", "nothing"], resume=True).results(trials())
+    assert study(only=["LRN"], epochs=1, resume=True).results(trials()) == results
 
 
 @pytest.mark.parametrize("other", [{"lr": 0.2}, {"steps": 3}])
 def test_results_of_other_settings_are_not_taken(study, other):
     study().results(trials())
-    with pytest.raises(CheckpointError, match=r"result.json: is of other settings"):
+    with pytest.raises(CheckpointError, match=r"trial.json: is of other settings"):
         study(resume=True).results(trials(**other))
     with pytest.raises(CheckpointError, match="other settings"):
         study(resume=True, epochs=2).results(trials())
 
 
+@pytest.mark.parametrize("other", [{"lr": 0.2}, {"steps": 3}])
+def test_what_was_begun_with_other_settings_does_not_go_on(study, other):
+    """Else a checkpoint's settings would count, and the result be filed under the new ones."""
+    with pytest.raises(KeyboardInterrupt):
+        study(fail_at="whole-net-seed0").results(trials())
+    again = study(resume=True)
+    with pytest.raises(CheckpointError, match=r"whole-net-seed0.trial.json: is of other settings"):
+        again.results(trials(**other))
+    with pytest.raises(CheckpointError, match="other settings"):
+        study(resume=True, epochs=2).results(trials())
+    assert again.trained == [] and len(again.results(trials())) == 4
+
+
 def test_results_on_other_images_are_not_mixed(study):
     study(only=["seed0"]).results(trials())
-    with pytest.raises(CheckpointError, match="the same images"):
-        study(images="other", resume=True).results(trials())
+    other = study(images="other", resume=True)
+    with pytest.raises(CheckpointError, match="saw other images"):
+        other.results(trials())
+    assert other.trained == ["whole-net-seed1"]  # no more than one in vain
+    assert len(study(resume=True).results(trials())) == 4
 
 
 def test_a_damaged_result_is_named(study, tmp_path):

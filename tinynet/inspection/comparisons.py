@@ -46,14 +46,14 @@ def variants(results: Iterable[Mapping]) -> dict[str, list[Mapping]]:
 
 
 def difference(variant: Spread, base: Spread) -> str:
-    """Of the means, in points, and whether it is smaller than what seeds alone make of it: the deviation of a
-    difference, the root of the sum of both variances.
+    """Of the means, in points, and whether it is smaller than the spread: than the standard deviation of the difference
+    between two single runs, the root of the sum of both variances. One that is larger is no proof yet.
     """
     points = variant.mean - base.mean
     spread = math.hypot(variant.deviation, base.deviation)
     if math.isnan(spread):
-        return f"{points:+.1f} (one seed)"
-    return f"{points:+.1f}" + " (within the spread)" * (abs(points) < spread)
+        return f"{points:+.1f}, one seed"
+    return f"{points:+.1f}" + ", within the spread" * (abs(points) < spread)
 
 
 def epochs_to(errors: Sequence[float], level: float) -> float | None:
@@ -72,21 +72,42 @@ def epochs_to(errors: Sequence[float], level: float) -> float | None:
 
 def colourfulness(weight: Array) -> np.ndarray:
     """How coloured each kernel of (K, 3, kh, kw) is, (K,) float64 from 0 to 1: the share of its variance that lies
-    between its colours. 0 is gray; of noise, and of kernels that answer to one colour alone, it is 2/3.
+    between its colours. 0 is gray; 2/3 is an edge in one colour alone, or noise; 1 is a patch of one colour, or colours
+    against each other.
     """
-    kernels = to_host(weight).astype(np.float64)
-    if kernels.ndim != 4 or kernels.shape[1] != 3:
-        raise ValueError(f"colourfulness: expected kernels of 3 colours, (K, 3, kh, kw), got {kernels.shape}")
+    kernels = _kernels(weight)
     kernels = kernels - kernels.mean(axis=(1, 2, 3), keepdims=True)
     between = kernels - kernels.mean(axis=1, keepdims=True)
     whole = (kernels**2).sum(axis=(1, 2, 3))
     return (between**2).sum(axis=(1, 2, 3)) / np.maximum(whole, 1e-300)
 
 
-def chance_of_difference(first: np.ndarray, second: np.ndarray, draws: int = 10_000) -> float:
-    """How often two halves of the same values, drawn at random, have means that differ by as much as these two: the
-    p of a permutation test.
+def smoothness(weight: Array) -> np.ndarray:
+    """How the neighbouring weights of each kernel of (K, 3, kh, kw) correlate, (K,) float64: 0 for noise, and near 1
+    for a kernel that has formed.
     """
+    kernels = _kernels(weight)
+    kernels = kernels - kernels.mean(axis=(2, 3), keepdims=True)
+    products, squares = np.zeros(len(kernels)), np.zeros(len(kernels))
+    for one, other in ((kernels[..., 1:], kernels[..., :-1]), (kernels[:, :, 1:], kernels[:, :, :-1])):
+        products += (one * other).sum(axis=(1, 2, 3))
+        squares += (one**2 + other**2).sum(axis=(1, 2, 3)) / 2
+    return products / np.maximum(squares, 1e-300)
+
+
+def _kernels(weight: Array) -> np.ndarray:
+    kernels = to_host(weight).astype(np.float64)
+    if kernels.ndim != 4 or kernels.shape[1] != 3:
+        raise ValueError(f"expected kernels of 3 colours, (K, 3, kh, kw), got {kernels.shape}")
+    return kernels
+
+
+def chance_of_difference(first: np.ndarray, second: np.ndarray, draws: int = 10_000) -> float:
+    """How often two parts of the same values, drawn at random, have means that differ by as much as these two: the p of
+    a permutation test; 1 where one of them is empty.
+    """
+    if not (len(first) and len(second)):
+        return 1.0
     values, generator = np.concatenate([first, second]), stream(0, "permutation test")
     seen = abs(first.mean() - second.mean())
     halves = generator.permuted(np.tile(values, (draws, 1)), axis=1)
@@ -164,12 +185,12 @@ def points(path: Path, title: str, rows: Sequence[tuple[str, Sequence[tuple[str,
 def tower_kernels(
     path: Path, title: str, nets: Sequence[tuple[str, Array]], towers: int = 2, columns: int = 16
 ) -> None:
-    """Kernels (K, 3, kh, kw) of several nets, a row for each and a column for each tower, the most coloured last, and
-    how coloured those of a tower are on average. As a PNG.
+    """Kernels (K, 3, kh, kw) of several nets, a row for each and a column for each tower, the most coloured last. As a
+    PNG.
     """
     rows = []
     for name, weight in nets:
-        parts = np.array_split(to_host(weight).astype(np.float64), towers)
+        parts = np.array_split(_kernels(weight), towers)
         rows.append((name, [part[np.argsort(colourfulness(part), kind="stable")] for part in parts]))
     height, width, _ = sheet(rows[0][1][0].transpose(0, 2, 3, 1), columns).shape
     inches = 5.2
@@ -179,8 +200,7 @@ def tower_kernels(
             for tower, (part, axis) in enumerate(zip(parts, line, strict=True)):
                 axis.imshow(sheet(part.transpose(0, 2, 3, 1), columns), interpolation="nearest")
                 axis.set_axis_off()
-                mean = colourfulness(part).mean()
-                axis.set_title(f"{name}, tower {tower}: colour {mean:.2f}", fontsize="medium")
+                axis.set_title(f"{name}, tower {tower}", fontsize="medium")
         _set_title(figure, title)
 
 

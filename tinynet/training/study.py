@@ -21,7 +21,7 @@ from tinynet.files import parse_json, read_json, remove, shown, write_text
 from tinynet.training.progress import duration
 from tinynet.training.settings import RunSettings
 
-RESULT = "result.json"  # of a trial that is done, in its run's folder
+TRIAL, RESULT = "trial.json", "result.json"  # in its run's folder, of a trial that has begun and of one that is done
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class Study:
 
     train(trial, folder of its run) trains one, and gives what there is to say of it, as JSON can hold it, with the
     fingerprint of the images as "data_set". seeds: those that the user wants of every variant. epochs: of every trial,
-    instead of its own. only: words; a trial is trained when one of them is in its name, or there are none.
-    FileExistsError, unless `resume`, for a folder that is not empty.
+    instead of its own. only: words; a trial is trained when one of them is in its name, or there are none. data: where
+    the images are. FileExistsError, unless `resume`, for a folder that is not empty.
     """
 
     def __init__(
-        self, name: str, folder: Path, train: Callable[[Trial, Path], dict], seeds: Iterable[int] = (0,),
-        epochs: int | None = None, only: Sequence[str] = (), resume: bool = False,
+        self, name: str, folder: Path, train: Callable[[Trial, Path], dict], seeds: Sequence[int] = (0,),
+        epochs: int | None = None, only: Sequence[str] = (), resume: bool = False, data: str = "",
     ):  # fmt: skip
-        self.name, self.folder, self.seeds = name, folder, tuple(seeds)
-        self._train, self._epochs, self._only = train, epochs, only
+        self.name, self.folder, self.seeds, self.data = name, folder, seeds, data
+        self._train, self._epochs, self._only = train, epochs, [word.lower() for word in only]
         if not resume and folder.is_dir() and any(folder.iterdir()):
             raise FileExistsError(f"{shown(folder)}: holds results: --resume goes on, --output-dir takes another")
 
@@ -71,13 +71,13 @@ class Study:
         """What is said of each, in order, with its record; also kept as JSON lines in results.jsonl. Left out are those
         that are not done, since `only` leaves them out.
 
-        CheckpointError where a trial of the same name was made with other settings, or on other images. ValueError
-        where `only` has no trial's words.
+        CheckpointError where a trial of the same name was begun with other settings, or was trained on other images.
+        ValueError for a word of `only` that is in no name.
         """
         trials = [self._lasting(trial) for trial in trials]
-        if not any(self._asked(trial) for trial in trials):
-            names = ", ".join(trial.name for trial in trials)
-            raise ValueError(f"--only {' '.join(self._only)}: expected words of {names}")
+        for word in self._only:
+            if not any(word in trial.name for trial in trials):
+                raise ValueError(f"--only {word}: expected words of {', '.join(trial.name for trial in trials)}")
         left = [trial for trial in trials if self._asked(trial) and self._result(trial) is None]
         began, done = time.perf_counter(), sum(self._result(trial) is not None for trial in trials)
         print(f"{self.name}: {len(trials)} trials, {done} done, {len(left)} to train in {shown(self.folder)}")
@@ -86,15 +86,23 @@ class Study:
             time_left = f", {duration(rest)} left" if number else ""
             print(f"\n{trial.name}: {number + 1} of {len(left)}{time_left}", flush=True)
             folder = self.folder / trial.name
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / TRIAL, json.dumps(trial.record()))
             result = {"study": self.name} | trial.record() | self._train(trial, folder) | {"machine": machine()}
-            folder.mkdir(parents=True, exist_ok=True)  # which training has made, if it left anything
+            self._check_images([*self._found(trials), result])
             write_text(folder / RESULT, json.dumps(result))
             remove(folder / "checkpoints")  # the final weights stay
-        found = [kept for trial in trials if (kept := self._result(trial)) is not None]
-        if len({result["data_set"] for result in found}) > 1:
-            raise CheckpointError(f"{shown(self.folder)}: not all of its trials saw the same images")
+        found = self._found(trials)
+        self._check_images(found)
         write_text(self.folder / "results.jsonl", "".join(f"{json.dumps(result)}\n" for result in found))
         return found
+
+    def _found(self, trials: Iterable[Trial]) -> list[dict]:
+        return [result for trial in trials if (result := self._result(trial)) is not None]
+
+    def _check_images(self, results: Iterable[dict]) -> None:
+        if len({result["data_set"] for result in results}) > 1:
+            raise CheckpointError(f"{shown(self.folder)}: some of its trials saw other images: take another folder")
 
     def table(self, title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Prints a table in Markdown, and writes it: table.md."""
@@ -116,13 +124,13 @@ class Study:
         return not self._only or any(word in trial.name for word in self._only)
 
     def _result(self, trial: Trial) -> dict | None:
-        path = self.folder / trial.name / RESULT
-        if not path.exists():
-            return None
-        result, expected = read_json(path), trial.record()
-        if not isinstance(result, dict) or {name: result.get(name) for name in expected} != expected:
-            raise CheckpointError(f"{shown(path)}: is of other settings: --output-dir names another folder")
-        return result
+        """None where there is none yet. CheckpointError where what was begun is of other settings."""
+        folder, expected = self.folder / trial.name, trial.record()
+        for path in (folder / TRIAL, folder / RESULT):
+            found = read_json(path) if path.exists() else expected
+            if not isinstance(found, dict) or {name: found.get(name) for name in expected} != expected:
+                raise CheckpointError(f"{shown(path)}: is of other settings: --output-dir names another folder")
+        return read_json(folder / RESULT) if (folder / RESULT).exists() else None
 
 
 def machine() -> str:
