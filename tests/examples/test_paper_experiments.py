@@ -10,10 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 from cifar_files import write_cifar10
-from examples.main_job import EXAMPLES, command, run_page
+from examples.main_job import EMULATED, EXAMPLES, command, run_page
 
 pytest.importorskip("matplotlib")
 PAGE = "paper_experiments.py"
+slow = pytest.mark.skipif(bool(EMULATED), reason="many runs, each of which starts slowly on emulated GPUs")
 
 
 def results(folder) -> list[dict]:
@@ -51,6 +52,7 @@ def test_quick_over_seeds_and_going_on(tmp_path):
     assert other.returncode == 1 and "is of other settings" in other.stderr and "Traceback" not in other.stderr
 
 
+@slow
 def test_figure1_tells_the_ratio_of_the_fastest(tmp_path):
     """What would take hours, that a net reaches 25 %, is written into the results between two calls."""
     write_cifar10(tmp_path / "cifar", count=10)
@@ -76,6 +78,7 @@ def test_figure1_tells_the_ratio_of_the_fastest(tmp_path):
     assert "| tanh : ReLU, each at its fastest |  | 4.9 : 1 |  |" in table  # 8.929 / 1.833
 
 
+@slow
 def test_full_and_what_is_left_out_of_it(tmp_path):
     write_cifar10(tmp_path / "cifar", count=10)
     options = ["cifar10-full", "--data", "cifar", "--seeds", 0, "--epochs", 1, "--output-dir", "out"]
@@ -86,6 +89,7 @@ def test_full_and_what_is_left_out_of_it(tmp_path):
     assert re.search(row, check_left_behind(tmp_path / "out"), re.M)
 
 
+@slow
 def test_ingredients_and_towers(data, tmp_path):
     options = ["--data", data, "--epochs", 1, "--seeds", 0]
     some = ["--only", "all-parts", "no-crops", "no-dropout", "half"]
@@ -136,6 +140,7 @@ def test_mistakes(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGTERM"), reason="no signals")
+@slow
 def test_one_that_is_told_to_stop_goes_on_where_it_was(tmp_path):
     write_cifar10(tmp_path / "cifar", count=40)
     options = ["cifar10-quick", "--data", "cifar", "--epochs", 5, "--seeds", 0]
