@@ -99,20 +99,16 @@ def timed(function: Callable[[], object], steps: int, seconds: float = 0.0, warm
 
 def describe_machine(args: argparse.Namespace) -> str:
     """Processor, versions and threads, on two lines."""
-    processor = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            processor = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    from tinynet.threads import processor_name, usable_cores  # here: a peer's process measures without tinynet
+
     versions = [f"Python {platform.python_version()}"]
     for package in ("tinynet", "numpy", "torch", "tensorflow", "tensorflow-cpu"):
         try:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             continue
-    return f"{processor}, {cores} cores; {platform.system()}\n{', '.join(versions)}; {args.threads} threads, float32"
+    machine = f"{processor_name()}, {usable_cores()} cores; {platform.system()}"
+    return f"{machine}\n{', '.join(versions)}; {args.threads} threads, float32"
 
 
 def write_json(args: argparse.Namespace, figures: dict) -> None:

@@ -79,13 +79,16 @@ def train(args: argparse.Namespace, trial: Trial, folder: Path) -> dict:
         result["chance"] = data.chance_error
         seen = Loader(data.train, s.batch_size, s.resize, s.crop, "middle", workers=args.workers)
         tests = {"train_error": seen, "error": images.val} | ({"ten_error": images.ten} if s.crop < s.resize else {})
+
+        def learned() -> bool:
+            return any(record["train"]["top1_error"] < s.until for record in run.history)
+
         try:
-            learned = any(record["train"]["top1_error"] < s.until for record in run.history)
-            for epoch in run.epochs(len(run.history) if learned else s.epochs):
+            for epoch in run.epochs(len(run.history) if learned() else s.epochs):
                 optimizer.lr = schedule(s.lr, run.errors)
                 trained = train_epoch(net, loss, optimizer, images.train, images.prepare, epoch)
                 epoch.end(trained, evaluate(net, images.val, images.prepare, epoch))
-                if trained.top1_error < s.until:
+                if learned():
                     break
             for name, loader in tests.items():
                 result[name] = evaluate(net, loader, images.prepare, run.watch(loader)).top1_error

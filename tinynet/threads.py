@@ -7,6 +7,7 @@ Python leaves open, or closes twice, when Ctrl-C meets its end.
 
 import functools
 import os
+import platform
 import threading
 import weakref
 from collections import deque
@@ -24,6 +25,15 @@ Result = TypeVar("Result")
 def usable_cores() -> int:
     """The cores that this process may use; where the system does not say, on Windows and macOS, those there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    """The processor's model, as Linux names it; elsewhere what Python knows of it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 class Worker:

@@ -4,8 +4,6 @@ page's business, and what is made of the results, too.
 
 import dataclasses
 import json
-import os
-import platform
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +16,7 @@ import numpy as np
 from tinynet import backend
 from tinynet.errors import CheckpointError
 from tinynet.files import parse_json, read_json, remove, shown, write_text
+from tinynet.threads import processor_name, usable_cores
 from tinynet.training.progress import duration
 from tinynet.training.settings import RunSettings
 
@@ -78,27 +77,30 @@ class Study:
         for word in self._only:
             if not any(word in trial.name for trial in trials):
                 raise ValueError(f"--only {word}: expected words of {', '.join(trial.name for trial in trials)}")
-        left = [trial for trial in trials if self._asked(trial) and self._result(trial) is None]
-        began, done = time.perf_counter(), sum(self._result(trial) is not None for trial in trials)
-        print(f"{self.name}: {len(trials)} trials, {done} done, {len(left)} to train in {shown(self.folder)}")
+        done = self._done(trials)
+        left = [trial for trial in trials if self._asked(trial) and trial.name not in done]
+        began = time.perf_counter()
+        print(f"{self.name}: {len(trials)} trials, {len(done)} done, {len(left)} to train in {shown(self.folder)}")
         for number, trial in enumerate(left):
             rest = (time.perf_counter() - began) / max(1, number) * (len(left) - number)
             time_left = f", {duration(rest)} left" if number else ""
             print(f"\n{trial.name}: {number + 1} of {len(left)}{time_left}", flush=True)
-            folder = self.folder / trial.name
+            folder, record = self.folder / trial.name, trial.record()
             folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / TRIAL, json.dumps(trial.record()))
-            result = {"study": self.name} | trial.record() | self._train(trial, folder) | {"machine": machine()}
-            self._check_images([*self._found(trials), result])
+            write_text(folder / TRIAL, json.dumps(record))
+            result = {"study": self.name} | record | self._train(trial, folder) | {"machine": machine()}
+            done[trial.name] = result
+            self._check_images(done.values())
             write_text(folder / RESULT, json.dumps(result))
             remove(folder / "checkpoints")  # the final weights stay
-        found = self._found(trials)
-        self._check_images(found)
-        write_text(self.folder / "results.jsonl", "".join(f"{json.dumps(result)}\n" for result in found))
-        return found
+        results = list(self._done(trials).values())  # as they were written, and those of a process beside this one
+        self._check_images(results)
+        write_text(self.folder / "results.jsonl", "".join(f"{json.dumps(result)}\n" for result in results))
+        return results
 
-    def _found(self, trials: Iterable[Trial]) -> list[dict]:
-        return [result for trial in trials if (result := self._result(trial)) is not None]
+    def _done(self, trials: Iterable[Trial]) -> dict[str, dict]:
+        """The results of those that are done, by the trial's name, in order."""
+        return {trial.name: result for trial in trials if (result := self._result(trial)) is not None}
 
     def _check_images(self, results: Iterable[dict]) -> None:
         if len({result["data_set"] for result in results}) > 1:
@@ -138,11 +140,4 @@ def machine() -> str:
     if backend.on_gpu:
         device = backend.xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
         return f"CuPy {backend.xp.__version__} on {device}"
-    processor = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            processor = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass  # not on Linux
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"NumPy {np.__version__} on {processor}, {cores} cores"
+    return f"NumPy {np.__version__} on {processor_name()}, {usable_cores()} cores"
