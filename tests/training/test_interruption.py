@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from systems import posix
 
 from tinynet.training import Stopped, StopSignals
+from tinynet.training.sharing import agreed
 
 
 def test_a_signal_is_kept_until_it_is_asked_for():
@@ -133,3 +136,25 @@ def test_output_that_is_closed_from_the_start_ends_nothing():
     code = "import sys\nfrom tinynet.training import lasting_output\n"
     code += "sys.stdout = None\nwith lasting_output():\n    print('x')\nsys.exit(7)"
     assert subprocess.run([sys.executable, "-c", code], env=HOST).returncode == 7
+
+
+def test_what_ranks_agree_on_is_what_they_told():
+    """A signal that comes to one rank while they tell each other is for the next time: the others do not know of it."""
+    stop = StopSignals()
+
+    class World:
+        def numbers(self, own):
+            told = np.array([[0, 0], own], float)  # of rank 0, and of this one
+            stop.received = signal.SIGTERM
+            return told
+
+    mesh = SimpleNamespace(world=World())
+    assert agreed(mesh, stop) == (None, False)
+    assert agreed(mesh, stop) == (signal.SIGTERM, False)
+
+
+def test_a_signal_to_another_rank_is_for_all():
+    stop = StopSignals()
+    mesh = SimpleNamespace(world=SimpleNamespace(numbers=lambda own: np.array([[signal.SIGINT, 1], own], float)))
+    assert agreed(mesh, stop) == (signal.SIGINT, True)
+    assert stop.received == signal.SIGINT

@@ -43,10 +43,11 @@ def agreed(mesh: Mesh | None, stop: StopSignals, due: bool = False) -> tuple[sig
     if mesh is None:
         return stop.received, due
     told = mesh.world.numbers([stop.received or 0, due]).astype(int)
-    received = next((number for number in told[:, 0].tolist() if number), None)
-    if received is not None and stop.received is None:
-        stop.received = signal.Signals(received)
-    return stop.received, bool(told[0, 1])
+    number = next((number for number in told[:, 0].tolist() if number), 0)
+    received = signal.Signals(number) if number else None  # not stop.received: another may have come since it was told
+    if stop.received is None:
+        stop.received = received
+    return received, bool(told[0, 1])
 
 
 # ---- what they read ----
