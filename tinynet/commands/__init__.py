@@ -15,6 +15,7 @@ COMMANDS = {  # a file of this folder, and what it is for
     "predict": "what a trained network sees in pictures: the best classes and their probabilities",
     "test": "errors on labelled pictures, class by class, and which are taken for which",
     "features": "what a layer makes of pictures, as an array",
+    "view": "a network at work, as a page in the browser",
     "explain": "what an answer about a picture rests on, as a page",
     "convert": "a network as another kind of file: ONNX, torchvision's",
     "summary": "the layers of a model or a run, their sizes and totals, and where they live",

@@ -49,8 +49,8 @@ def draw_explanation(trained: Trained, image: str | Path, path: str | Path, labe
     label = int(row.argmax()) if label is None else label
     picture, lost, cam = batch.images[0].transpose(1, 2, 0), occlusion(net, x, label), grad_cam(net, x, label)
     panels = [
-        ("gradient", _as_light(input_gradient(net, x, label)), False),
-        ("guided backpropagation", _as_colours(input_gradient(net, x, label, guided=True)), False),
+        ("gradient", as_light(input_gradient(net, x, label)), False),
+        ("guided backpropagation", as_colours(input_gradient(net, x, label, guided=True)), False),
         *([] if cam is None else [("Grad-CAM", cam, True)]),
         ("occlusion", _as_loss(lost, picture), False),
     ]
@@ -64,13 +64,13 @@ def draw_explanation(trained: Trained, image: str | Path, path: str | Path, labe
     return shown(f"{image}: {name}, {probability:.1f} %; what that rests on: {path}{without}")
 
 
-def _as_light(gradient: np.ndarray) -> np.ndarray:
+def as_light(gradient: np.ndarray) -> np.ndarray:
     """(C, H, W) to (H, W, 3): the largest absolute value of the channels, white from the 99th percentile on."""
     size = abs(gradient).max(axis=0)
     return np.repeat(np.clip(size / max(np.percentile(size, 99), 1e-30), 0, 1)[..., None], 3, axis=2)
 
 
-def _as_colours(gradient: np.ndarray) -> np.ndarray:
+def as_colours(gradient: np.ndarray) -> np.ndarray:
     """(C, H, W) to (H, W, 3): grey is zero."""
     scaled = 0.5 + 0.5 * np.clip(gradient / max(np.percentile(abs(gradient), 99.5), 1e-30), -1, 1)
     return np.broadcast_to(scaled, (3, *scaled.shape[1:])).transpose(1, 2, 0)

@@ -54,7 +54,7 @@ def draw_training(folder: Path, history: Sequence[dict], net, title: str, towers
     Whatever goes wrong, it does not end a finished run: it is returned as a sentence that says what would draw them,
     fit for a terminal; else nothing.
     """
-    command, first = f"python -m tinynet plot {shell_word(folder)}", _first_convolution(net)
+    command, first = f"python -m tinynet plot {shell_word(folder)}", first_convolution(net)
     weights = whole_parameters(net) if first else {}  # where ranks of a mesh meet: before anything that may fail
     if not os.path.isdir(folder):  # it is another rank's
         return ""
@@ -117,7 +117,7 @@ def _pictures(
         return
     yield _draw_filters(trained, out)
     try:
-        dataset = _dataset(trained, data)
+        dataset = data_of(trained, data)
         yield _draw_guesses(trained, dataset, out, title, images, seed)
         yield _draw_neighbours(trained, dataset, out, title, seed)
     except DataError as error:
@@ -138,13 +138,16 @@ def _check_writable(out: Path) -> None:
         raise OSError(f"{where} ({error}): name another folder, --out DIR") from error
 
 
-def _state(trained: Trained) -> str:
+def state_of(trained: Trained) -> str:
     """Which weights these are: a checkpoint's, or those of the finished run."""
     folder = trained.path.parent.name
     return f"step {int(folder.removeprefix('step-')):,}" if folder.startswith("step-") else "finished"
 
 
-def _dataset(trained: Trained, data: str | Path | Dataset | None) -> Dataset:
+def data_of(trained: Trained, data: str | Path | Dataset | None = None) -> Dataset:
+    """The data set `data`, or at this path (default: where the network's training found its own). DataError where it is
+    not there, or has other classes or images than the network was trained on.
+    """
     if isinstance(data, Dataset):
         trained.for_split(data.val)
         return data
@@ -173,12 +176,12 @@ def _draw_curves(run: Path, out: Path, title: str) -> str:
 
 def _draw_filters(trained: Trained, out: Path) -> str:
     """Figure 3 of the paper."""
-    first = _first_convolution(trained.net)
+    first = first_convolution(trained.net)
     if first is None:
         return "No filters: the network has no convolution of 1 or 3 channels"
     (name, layer), path = first, out / f"{first[0]}_filters.png"
     plots.filters(layer.params["weight"], path, _towers(trained), name=name)
-    return f"{path}: the kernels of {name} ({_state(trained)})"
+    return f"{path}: the kernels of {name} ({state_of(trained)})"
 
 
 def _towers(trained: Trained) -> int:
@@ -186,7 +189,7 @@ def _towers(trained: Trained) -> int:
     return trained.settings["network"].get("groups", 2) if trained.settings["model"] == "alexnet" else 1
 
 
-def _first_convolution(net) -> tuple[str, Conv2d] | None:
+def first_convolution(net) -> tuple[str, Conv2d] | None:
     """Its name and the layer, of a network or of its first tower, where its kernels can be shown as pictures."""
     layers = getattr(net, "towers", [net])[0].layers
     first = next(((name, layer) for name, layer in layers.items() if isinstance(layer, Conv2d)), None)
@@ -201,7 +204,7 @@ def _draw_guesses(trained: Trained, dataset: Dataset, out: Path, title: str, ima
     predictions = predict(trained.net, loader, trained.prepare())
     pictures = [chosen.load(int(index), settings["resize"]) for index in predictions.indices]
     about = (
-        f"{title}, {_state(trained)}: validation images chosen by seed {seed}, each with its true class and the best"
+        f"{title}, {state_of(trained)}: validation images chosen by seed {seed}, each with its true class and the best"
     )
     about += " guesses by the mean over ten views, the right one in red"
     plots.guesses(pictures, predictions.labels.tolist(), predictions.probabilities, settings["names"], path, about)
@@ -221,8 +224,8 @@ def _draw_neighbours(trained: Trained, dataset: Dataset, out: Path, title: str, 
     products = val_features @ train_features.T  # (rows, searched)
     distances = (train_features**2).sum(axis=1) - 2 * products  # squared, less what is the same in a row
     nearest = [train_indices[row] for row in np.argsort(distances, axis=1, kind="stable")[:, :NEAREST]]
-    about = f"{title}, {_state(trained)}: validation images, and the nearest by the output of {_hidden(trained)} among"
-    about += f" {len(train):,} training images chosen by seed {seed}"
+    about = f"{title}, {state_of(trained)}: validation images, and the nearest by the output of {hidden_layer(trained)}"
+    about += f" among {len(train):,} training images chosen by seed {seed}"
     plots.neighbours(
         [val.load(int(index), size) for index in val_indices],
         [names[val.labels[index]] for index in val_indices],
@@ -231,7 +234,7 @@ def _draw_neighbours(trained: Trained, dataset: Dataset, out: Path, title: str, 
         path,
         about,
     )
-    return f"{path}: the nearest of {len(train):,} training images, by the output of {_hidden(trained)}"
+    return f"{path}: the nearest of {len(train):,} training images, by the output of {hidden_layer(trained)}"
 
 
 def _readable(split: Split, size: int, count: int, seed: int) -> np.ndarray:
@@ -252,7 +255,7 @@ def _readable(split: Split, size: int, count: int, seed: int) -> np.ndarray:
     return np.array(readable)
 
 
-def _hidden(trained: Trained) -> str:
+def hidden_layer(trained: Trained) -> str:
     """The last but one of the linear layers; in a network that has only one, what lies below it."""
     linear = [name for name, layer in trained.net.layers.items() if isinstance(layer, Linear)]
     return linear[-2] if len(linear) > 1 else "all layers but the last"

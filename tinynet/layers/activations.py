@@ -45,6 +45,7 @@ class ReLU(_Activation):
     a layer of one's own that needs its output for its backward pass.
     """
 
+    formula = "y = max(x, 0)"
     _function, _gradient_of = elementwise.relu_forward, elementwise.relu_backward
 
     def __init__(self, inplace: bool = False):
@@ -74,6 +75,7 @@ class ReLU(_Activation):
 class Tanh(_Activation):
     """y = tanh(x), any shape. dx = dy / cosh(x)^2, which is dy * (1 - y^2) without the loss where y is rounded to 1."""
 
+    formula = "y = tanh(x)"
     _from_output = False
     _function, _gradient_of = elementwise.tanh_forward, elementwise.tanh_backward
 
@@ -81,6 +83,7 @@ class Tanh(_Activation):
 class Sigmoid(_Activation):
     """y = 1 / (1 + exp(-x)), any shape. dx = dy * y * (1 - y), without the loss where y is rounded to 1."""
 
+    formula = "y = 1 / (1 + exp(−x))"
     _from_output = False
     _function, _gradient_of = elementwise.sigmoid_forward, elementwise.sigmoid_backward
 
@@ -91,6 +94,7 @@ class Softmax(_Activation):
     dx_i = y_i * (dy_i - sum over j of dy_j y_j). To train a classifier use SoftmaxCrossEntropy on the logits instead.
     """
 
+    formula = "y[k] = exp(x[k]) / Σ exp(x[i])  over i"
     _function, _gradient_of = elementwise.softmax_forward, elementwise.softmax_backward
 
     def _output_shape(self, shape: tuple) -> Shape:

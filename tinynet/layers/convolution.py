@@ -33,6 +33,8 @@ class Conv2d(Layer):
     ((top, bottom), (left, right)), "valid" (none), or "same": H' = ceil(H / stride), an odd pixel going to the end.
     """
 
+    formula = "y[k, i, j] = b[k] + Σ w[k, c, u, v] · x[c, s·i + u − p, s·j + v − p]  over c of k's group, u, v"
+
     def __init__(
         self,
         in_channels: int,
@@ -95,6 +97,10 @@ class Conv2d(Layer):
     def _output_shape(self, shape: tuple) -> Shape:
         geometry = self._geometry(shape)
         return self.out_channels, geometry.vertical.output, geometry.horizontal.output
+
+    def windows(self, input_shape: Shape) -> tuple[Window, Window]:
+        geometry = self._geometry(("N", *input_shape))
+        return geometry.vertical, geometry.horizontal
 
     def multiply_adds(self, input_shape: Shape) -> int:
         _, height, width = self.output_shape(input_shape)

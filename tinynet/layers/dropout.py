@@ -21,6 +21,8 @@ class Dropout(Layer):
     Sequential.set_step pins it.
     """
 
+    formula = "training: y = m · x, m = 0 with probability p; at test: y = (1 − p) · x  (or both over 1 − p)"
+
     def __init__(self, p: float = 0.5, scale: str = "train"):
         super().__init__()
         if not 0 <= p < 1:

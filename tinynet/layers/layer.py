@@ -14,6 +14,7 @@ from tinynet.backend import Array, device_of, xp
 from tinynet.backend import name as backend_name
 from tinynet.execution import Memory
 from tinynet.operations import elementwise
+from tinynet.operations.window import Window
 from tinynet.threads import Turn, one_at_a_time
 
 Shape = tuple[int, ...]
@@ -64,6 +65,7 @@ class Layer:
     needs_dx = True
     devices = 1
     elsewhere: Sequence[str] = ()  # full names of a network's parameters that only other processes have
+    formula = ""  # what one output is, for whoever looks at a network
     split_as: str | None = None
     """How `parallel.partition` divides a layer of one's own among devices:
 
@@ -105,6 +107,10 @@ class Layer:
     def multiply_adds(self, input_shape: Shape) -> int:
         """Multiply-adds of one image's forward pass; 0 for layers that make no products."""
         return 0
+
+    def windows(self, input_shape: Shape) -> tuple[Window, Window] | None:
+        """Where outputs look on the rows and on the columns of an input (C, H, W); None where there is no window."""
+        return None
 
     def forward(self, x: Array, train: bool = False) -> Array:
         """The output for x. With `train`, what `backward` needs is kept; without, it is dropped."""

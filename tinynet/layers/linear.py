@@ -18,6 +18,8 @@ class Linear(Layer):
     its own.
     """
 
+    formula = "y[k] = b[k] + Σ w[k, i] · x[i]  over i"
+
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         super().__init__()
         whole(in_features, "Linear: in_features")
@@ -66,6 +68,8 @@ class Linear(Layer):
 
 class Flatten(Layer):
     """(N, C, H, W) to (N, C*H*W), channels first as PyTorch orders them. Batch-last memory needs no copy for it."""
+
+    formula = "y[(c·H + i)·W + j] = x[c, i, j]"
 
     def _output_shape(self, shape: tuple) -> Shape:
         if len(shape) < 2:

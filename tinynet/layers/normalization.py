@@ -3,6 +3,7 @@
 from tinynet.backend import Array
 from tinynet.layers.layer import Layer, Shape, whole
 from tinynet.operations.normalization import lrn_backward, lrn_forward
+from tinynet.operations.window import Window
 
 
 class LocalResponseNorm(Layer):
@@ -14,6 +15,8 @@ class LocalResponseNorm(Layer):
     same channel instead, zeros outside. average: alpha is divided by the number of values in a full window (size, or
     size^2 within a channel), as PyTorch, Caffe and the 2012 program do; the paper's formula is the plain sum.
     """
+
+    formula = "y[c] = x[c] / (k + α · Σ x[d]²)^β  over the size's channels d around c, or pixels around its own"
 
     def __init__(
         self,
@@ -45,6 +48,13 @@ class LocalResponseNorm(Layer):
         if shape[1] % self.groups:
             raise ValueError(f"{self.name}: {self.groups} groups must divide the channels, got {shape[1]} channels")
         return tuple(shape[1:])
+
+    def windows(self, input_shape: Shape) -> tuple[Window, Window] | None:
+        if not self.within_channel:
+            return None
+        before, after = self.size // 2, (self.size - 1) // 2
+        rows, columns = (Window(size, self.size, 1, before, after) for size in input_shape[1:])
+        return rows, columns
 
     def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None

@@ -56,6 +56,9 @@ class _Pool2d(Layer):
             )
         return vertical, horizontal
 
+    def windows(self, input_shape: Shape) -> tuple[Window, Window]:
+        return self._windows(("N", *input_shape))
+
     def _output_shape(self, shape: tuple) -> Shape:
         vertical, horizontal = self._windows(shape)
         return shape[1], vertical.output, horizontal.output
@@ -77,6 +80,8 @@ class MaxPool2d(_Pool2d):
     stride defaults to kernel_size; smaller than it, windows overlap (Krizhevsky et al. 2012, section 3.4: 3 and 2).
     Padding never wins. Where several x are equal, the first in row order takes the gradient.
     """
+
+    formula = "y[c, i, j] = max x[c, s·i + u − p, s·j + v − p]  over u, v"
 
     def forward(self, x: Array, train: bool = False) -> Array:
         self._cache = None
@@ -105,6 +110,8 @@ class AvgPool2d(_Pool2d):
     Padding counts as zeros with `count_include_pad` (PyTorch's default); without it, the mean is over real inputs.
     What a last window of `ceil_mode` has beyond the padding never counts.
     """
+
+    formula = "y[c, i, j] = mean x[c, s·i + u − p, s·j + v − p]  over u, v"
 
     def __init__(
         self,

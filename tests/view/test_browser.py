@@ -1,0 +1,350 @@
+"""The page in a real browser: Chromium, headless, driven by Selenium. Skipped where one of them is missing."""
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+from run_on_disk import write_log
+from view.conftest import Served, opened
+
+from tinynet import models
+from tinynet.backend import to_device, to_host
+from tinynet.commands.networks import Subject
+from tinynet.commands.view import untrained
+from tinynet.data import Batch
+from tinynet.data.images.crops import middle_crop
+from tinynet.training import append_json_line, load_trained
+from tinynet.training.evaluation import mean_softmax
+from tinynet.view.server import Server
+from tinynet.view.viewer import Viewer
+from tinynet.view.watched import WatchedRun
+
+pytest.importorskip("selenium", reason="no selenium: pip install selenium")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="no Chromium with its driver: apt-get install chromium chromium-driver"
+)
+
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+PATIENCE = 120  # seconds
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-background-networking"):
+        options.add_argument(f"--{word}")
+    options.add_argument("--window-size=1024,900")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """A page that is open, and what a user finds on it."""
+
+    def __init__(self, driver, served: Served):
+        self.driver, self.address = driver, served.address
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        for log in ("browser", "performance"):
+            driver.get_log(log)  # what came before
+        driver.get(f"{served.address}/")
+
+    def one(self, selector: str):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector: str) -> list:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def until(self, true, what: str):
+        """What true() gives, once it is true, however slow the machine is."""
+        ended = time.monotonic() + PATIENCE
+        while time.monotonic() < ended:
+            try:
+                if found := true():
+                    return found
+            except Exception as error:  # of an element that was just replaced
+                what = f"{what} ({type(error).__name__})"[:300]
+            time.sleep(0.05)
+        raise AssertionError(f"waited for {what}; status: {self.one('#status').text!r}")
+
+    def guesses(self) -> dict[str, str]:
+        """Names and percentages, the best first."""
+        script = """const text = (li, name) => li.querySelector(name).textContent.trim();
+            return [...document.querySelectorAll('#guesses li')].map(li => [text(li, '.name'), text(li, '.probability')])"""
+        return dict(self.driver.execute_script(script))
+
+    def expect(self, probabilities: np.ndarray, names: list[str]) -> None:
+        """Waits until the guesses are the five best of these."""
+        best = (-probabilities).argsort(kind="stable")[:5].tolist()
+        expected = {names[label]: f"{100 * probabilities[label]:.2f} %" for label in best}
+        self.until(lambda: near(self.guesses(), expected), f"{expected}, found {self.guesses()}")
+
+    def bring(self, path) -> None:
+        self.one("#file").send_keys(str(path))
+
+    def end(self) -> None:
+        """Nothing was complained about, and nothing was asked of anybody else."""
+        complaints = [entry for entry in self.driver.get_log("browser") if entry["level"] != "INFO"]
+        assert not complaints, complaints
+        sent = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        urls = [one["params"]["request"]["url"] for one in sent if one["method"] == "Network.requestWillBeSent"]
+        assert urls and all(url.startswith((self.address, "data:", "blob:")) for url in urls), urls
+
+
+def near(found: dict[str, str], expected: dict[str, str]) -> bool:
+    """The same names in the same order, and percentages whose last digit may be rounded otherwise."""
+    if list(found) != list(expected):
+        return False
+    shares = [(float(found[name].split()[0]), float(expected[name].split()[0])) for name in found]
+    return all(text.endswith(" %") for text in found.values()) and all(abs(a - b) < 0.011 for a, b in shares)
+
+
+@pytest.fixture
+def page(chromium, served):
+    page = Page(chromium, served)
+    page.until(page.guesses, "guesses about the first validation image")
+    yield page
+    page.end()
+
+
+def probabilities(trained, crop: np.ndarray, net=None) -> np.ndarray:
+    images = np.ascontiguousarray(crop.transpose(2, 0, 1))[None]
+    x = trained.prepare()(Batch(images, np.zeros(1, np.int64), None, np.zeros(1, np.int64), 1))
+    return mean_softmax(to_host((net or trained.net).forward(x)), 1)[0]
+
+
+def without(net, off: dict[str, list[int]]):
+    """The net, whose kernels for these channels are zero."""
+    for layer, channels in off.items():
+        for key in ("weight", "bias"):
+            values = np.array(to_host(net[layer].params[key]))
+            values[channels] = 0
+            net[layer].params[key] = to_device(values)
+    return net
+
+
+# ---- a picture in ----
+
+
+def test_guesses_are_what_predict_prints(page, trained, ask):
+    path = trained.data.val.name(7)
+    page.bring(path)
+    for views in ("middle", "ten"):
+        _, out, _ = ask("predict", trained.path, path, "--views", views, "--json")
+        [told] = json.loads(out)
+        expected = {guess["name"]: f"{100 * guess['probability']:.2f} %" for guess in told["guesses"]}
+        page.until(lambda expected=expected: near(page.guesses(), expected), f"{views}: {expected}")
+        page.one("#ten-views").click()
+
+
+def test_images_of_the_validation_set(page, trained):
+    split, names = trained.data.val, [f"the {name}" for name in trained.data.classes]
+    loaded = load_trained(trained.path)
+    for button, index in (("#next", 1), ("#next", 2), ("#previous", 1), ("#previous", 0), ("#previous", 11)):
+        page.one(button).click()
+        page.expect(probabilities(loaded, middle_crop(split.load(index, 72), 67)), names)
+        page.until(lambda index=index: names[split.labels[index]] in page.one("#truth").text, "the true class")
+    page.one("#most-wrong").click()
+    wrong = []
+    for index in range(len(split)):
+        row = probabilities(loaded, middle_crop(split.load(index, 72), 67))
+        if row.argmax() != split.labels[index]:
+            wrong.append((-row.max(), index, row))
+    page.expect(min(wrong)[2], names)
+
+
+def test_a_file_that_is_no_picture_is_told_of(page, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    before = page.guesses()
+    page.bring(tmp_path / "a.jpg")
+    page.until(lambda: "expected a JPEG or PNG image" in page.one("#status").text, "the reason")
+    assert page.guesses() == before
+    page.driver.get_log("browser")  # Chromium itself writes of the answer 400
+
+
+# ---- what if ----
+
+
+def test_a_channel_off_is_the_net_with_that_kernel_of_zeros(page, fresh, trained):
+    names = [f"the {name}" for name in trained.data.classes]
+    crop, other = middle_crop(trained.data.val.load(0, 72), 67), fresh()
+    before = page.guesses()
+    page.one('#diagram [data-layer="conv1"]').click()
+    number = page.until(lambda: page.one("#channel-number"), "the channel's number")
+    for channel in (2, 4):
+        number.clear()
+        number.send_keys(str(channel))
+        page.one("#channel-off").click()
+    page.expect(probabilities(other, crop, without(other.net, {"conv1": [2, 4]})), names)
+    page.until(lambda: "conv1" in page.one("#off-list").text, "the list of what is off")
+    page.one("#reset").click()
+    page.until(lambda: page.guesses() == before, "the guesses of the whole network")
+
+
+def test_no_exchange_and_no_tower(page, fresh, trained):
+    names = [f"the {name}" for name in trained.data.classes]
+    crop, other = middle_crop(trained.data.val.load(0, 72), 67), fresh()
+    weight = np.array(to_host(other.net["conv3"].params["weight"]))
+    rows, columns = weight.shape[0] // 2, weight.shape[1] // 2
+    weight[:rows, columns:] = weight[rows:, :columns] = 0
+    other.net["conv3"].params["weight"] = to_device(weight)
+    page.one("#exchange-off-conv3").click()
+    page.expect(probabilities(other, crop), names)
+    page.one("#exchange-off-conv3").click()
+    alone = fresh()
+    off = {f"conv{number}": None for number in range(1, 6)} | {"fc6": None, "fc7": None}
+    for layer in off:
+        count = len(alone.net[layer].params["bias"])
+        off[layer] = list(range(count // 2, count))
+    page.one("#tower-off-1").click()
+    page.expect(probabilities(alone, crop, without(alone.net, off)), names)
+
+
+def test_a_picture_is_mirrored_and_covered(page, trained):
+    names, loaded = [f"the {name}" for name in trained.data.classes], load_trained(trained.path)
+    pixels = trained.data.val.load(0, 72)
+    page.one("#mirror").click()
+    mirrored = middle_crop(pixels[:, ::-1], 67)
+    page.expect(probabilities(loaded, mirrored), names)
+    before = page.guesses()
+    actions = webdriver.ActionChains(page.driver)
+    actions.move_to_element_with_offset(page.one("#picture"), -60, -60).click_and_hold()
+    actions.move_by_offset(90, 90).release().perform()
+    page.until(lambda: page.guesses() != before, "other guesses")
+    assert page.until(lambda: float(page.one("#press-to-answer").text.split()[0]) > 0, "a time")
+
+
+def test_what_a_layer_makes_of_it(page):
+    page.one('#diagram [data-layer="conv2"]').click()
+    page.until(lambda: page.one("#layer-panel .channels"), "channels")
+    page.one("#channel-open").click()
+    page.until(lambda: page.one("#channel-opacity").is_displayed(), "the large channel")
+    for kind in ("gradient", "guided", "grad-cam"):
+        page.driver.execute_script(
+            "const s = document.querySelector('#saliency'); s.value = arguments[0];"
+            "s.dispatchEvent(new Event('change', {bubbles: true}))", kind,
+        )  # fmt: skip
+        page.until(lambda: page.one("#saliency-opacity").is_displayed(), "the slider")
+    page.one("#neighbours").click()
+    page.until(lambda: len(page.all("img[src*='/api/image/training/']")) == 6, "the nearest training pictures")
+
+
+# ---- by keyboard ----
+
+
+def test_by_keyboard_alone(page, fresh, trained):
+    names = [f"the {name}" for name in trained.data.classes]
+
+    def active(attribute: str) -> str:
+        return page.driver.switch_to.active_element.get_attribute(attribute) or ""
+
+    def press(*keys: str) -> None:
+        webdriver.ActionChains(page.driver).send_keys(*keys).perform()
+
+    def tab_to(true, what: str) -> None:
+        for _ in range(80):
+            if true():
+                return
+            press(Keys.TAB)
+        raise AssertionError(f"no Tab leads to {what}")
+
+    tab_to(lambda: active("data-layer"), "the diagram")
+    press(Keys.HOME)
+    seen = [active("data-layer")]
+    for _ in range(40):
+        if seen[-1] == "conv2":
+            break
+        press(Keys.ARROW_RIGHT)
+        seen.append(active("data-layer"))
+    assert seen[-1] == "conv2", seen
+    press(Keys.ENTER)
+    page.until(lambda: "conv2" in page.one("#layer-panel").text, "the layer's panel")
+    tab_to(lambda: active("id") == "channel-number", "the channel's number")
+    press(Keys.CONTROL, "a")
+    press(Keys.NULL, "5")
+    tab_to(lambda: active("id") == "channel-off", "the switch")
+    press(Keys.ENTER)
+    other = fresh()
+    crop = middle_crop(trained.data.val.load(0, 72), 67)
+    page.expect(probabilities(other, crop, without(other.net, {"conv2": [5]})), names)
+
+
+# ---- other networks, other screens, a run under way ----
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "shape"),
+    [
+        ("lenet", {}, (1, 28, 28)),
+        ("vgg", {"depth": 16, "width": 0.05, "input_size": 64}, (3, 64, 64)),
+        ("cifar10_quick", {}, (3, 32, 32)),
+    ],
+)
+@pytest.mark.parametrize("width", [1024, 390])
+def test_networks_in_one_tower_on_both_widths(chromium, trained, model, arguments, shape, width):
+    subject = Subject(models.build(model, **arguments), shape, model, arguments, model)
+    viewer = opened(Viewer(untrained(subject), model, "random weights", learned=False))
+    page = Page(chromium, Served(Server(viewer, None, "127.0.0.1")))
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    page.until(lambda: page.all("#diagram [data-layer]"), "the diagram")
+    drawn = {block.get_attribute("data-layer") for block in page.all("#diagram [data-layer]")}
+    assert drawn == set(viewer.what_if.places)
+    assert {block.get_attribute("data-tower") for block in page.all("#diagram [data-layer]")} <= {"0", "", None}
+    page.bring(trained.data.val.name(0))
+    page.until(page.guesses, "guesses")
+    assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+    page.end()
+
+
+def test_dark_light_and_printed(page):
+    colours = []
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        colours.append(page.one("body").value_of_css_property("background-color"))
+    assert colours[0] != colours[1]
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
+    assert not page.one("#file").is_displayed() and not page.one("#mirror").is_displayed()
+    assert page.one("#diagram").is_displayed() and page.one("#guesses").is_displayed()
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+def test_a_run_under_way(chromium, trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained.path / "final", run / "checkpoints" / "step-000000010")
+    write_log(run, 2)
+    loaded = load_trained(run)
+    viewer = opened(Viewer(loaded, "run", "step 10"))
+    page = Page(chromium, Served(Server(viewer, WatchedRun(run, loaded), "127.0.0.1")))
+    page.until(page.guesses, "guesses")
+    page.until(lambda: "step 10" in page.one("#run").text and page.all("#run svg"), "the curves")
+    before = page.guesses()
+    shutil.copytree(trained.other / "final", run / "checkpoints" / "step-000000020")
+    result = {"loss": 0.5, "top1_error": 12.5}
+    append_json_line(
+        run / "log.jsonl",
+        {"event": "epoch", "epoch": 3, "step": 20, "lr": 0.01, "train": result, "validation": result},
+    )
+    page.until(lambda: "step 20" in page.one("#run").text, "the newer checkpoint")
+    page.until(lambda: page.guesses() != before, "its guesses")
+    page.end()
+
+
+def test_a_server_that_is_gone_is_told_of(chromium, viewer):
+    server = Server(viewer, None, "127.0.0.1")
+    page = Page(chromium, Served(server))
+    page.until(page.guesses, "guesses")
+    server.close()
+    page.one("#mirror").click()
+    page.until(lambda: page.one("#status").text.strip(), "a word on it")
+    chromium.get_log("browser")

@@ -1,0 +1,345 @@
+"""The server: who may ask, what may be asked, and how it ends."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from systems import posix
+from view.conftest import Served
+
+from tinynet.view.guard import HEADERS, Guard
+from tinynet.view.images import Picture
+from tinynet.view.server import QUESTION, UPLOAD, Server, listen
+
+
+def jpeg(trained, index: int = 0) -> bytes:
+    with open(trained.data.val.name(index), "rb") as file:
+        return file.read()
+
+
+# ---- what there is ----
+
+
+def test_the_page_and_all_that_it_loads_come_from_here(served):
+    page = served.request("GET", "/")
+    assert page.status == 200 and page.headers["content-type"].startswith("text/html")
+    for name, value in HEADERS.items():
+        assert page.headers[name] == value
+    assert b"http://" not in page.body.replace(b"http://www.w3.org", b"") and b"https://" not in page.body
+    for name in served._server._page:
+        file = served.request("GET", f"/page/{name}")
+        assert file.status == 200 and file.headers["x-content-type-options"] == "nosniff"
+        assert b"https://" not in file.body, name
+
+
+def test_the_network_is_described(served, viewer):
+    told = served.get("/api/network")
+    assert (told["title"], told["devices"], told["trained"], told["run"]) == ("runs/small", 2, True, False)
+    assert told["data"] == {"validation": 12, "training": 36, "problem": ""}
+    layers = {layer["name"]: layer for layer in told["layers"]}
+    assert list(layers) == [layer.name for layer in viewer.trained.net]
+    summary = viewer.trained.net.summary((3, 67, 67))
+    assert sum(layer["parameters"] for layer in told["layers"]) == summary.parameters
+    assert layers["conv3"]["crossing"] == {"kind": "gather", "bytes": 4 * 8 * 3 * 3}
+    assert layers["fc8"]["crossing"]["kind"] == "sum" and not layers["fc8"]["split"]
+    assert layers["conv1"]["field"] == {"size": [11, 11], "stride": [4, 4], "start": [0, 0]}
+    assert [layers[name]["same"] for name in ("conv1", "relu1", "lrn1", "pool1", "dropout6")] == [
+        False, True, True, False, True,
+    ]  # fmt: skip
+    assert layers["conv1"]["file"] == "tinynet/layers/convolution.py"
+    source = served.request("GET", layers["conv1"]["source"])
+    assert source.status == 200 and b"class Conv2d(Layer):" in source.body
+
+
+def test_a_picture_in_and_an_answer_out(served, trained):
+    name = served.picture(jpeg(trained))
+    told = served.post("/api/answer", {"picture": name, "crop": True, "layer": "pool5", "channel": 0})
+    assert len(told["guesses"]) == 3 and told["layer"]["shape"] == [16, 1, 1] and told["crop"]["size"] == 67
+    sample = served.post("/api/sample", {"split": "validation", "index": 11})
+    assert (sample["count"], sample["index"]) == (12, 11) and sample["label"] == trained.data.val.labels[11]
+    image = served.request("GET", "/api/image/training/5")
+    assert image.headers["content-type"] == "image/png" and image.body.startswith(b"\x89PNG")
+    for path in ("/api/kernels", "/api/wrong", "/api/guesses"):
+        served.get(path)
+    asked = {"picture": name, "kind": "grad-cam", "label": None}
+    assert served.post("/api/saliency", asked)["shape"] == [3, 3]
+
+
+# ---- who may ask ----
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"Host": "tinynet.example:{port}"}, "not of that name"),
+        ({"Host": "127.0.0.1.example"}, "not of that name"),
+        ({"Host": "192.168.0.7:{port}"}, "not of that name"),
+        ({"Host": ""}, "not of that name"),
+        ({"Origin": "http://tinynet.example"}, "another origin"),
+        ({"Origin": "http://127.0.0.1:1"}, "another origin"),
+        ({"Origin": "https://127.0.0.1:{port}"}, "another origin"),
+        ({"Origin": "null"}, "another origin"),
+        ({"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}, "another site"),
+        ({"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "cors"}, "another site"),
+    ],
+)
+def test_strangers_are_refused(served, trained, headers, told):
+    headers = {name: text.format(port=served.port) for name, text in headers.items()}
+    for method, path, body in (("GET", "/", None), ("GET", "/api/network", None), ("POST", "/api/picture", b"x")):
+        found = served.request(method, path, body, **headers)
+        assert found.status == 403 and told in json.loads(found.body)["error"]
+
+
+def test_the_page_itself_is_not(served):
+    own = {"Origin": served.address, "Sec_Fetch_Site": "same-origin", "Sec_Fetch_Mode": "cors"}
+    for host in (f"127.0.0.1:{served.port}", f"localhost:{served.port}", f"[::1]:{served.port}"):
+        assert served.request("GET", "/api/network", Host=host).status == 200
+    assert served.request("GET", "/api/network", **own).status == 200
+    link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}
+    assert served.request("GET", "/", **link).status == 200  # somebody's link to it
+
+
+def test_names_where_others_may_ask():
+    everywhere, here = Guard(None, "0.0.0.0"), Guard(None, "127.0.0.1")
+    for host in ("192.168.0.7:8000", "[fe80::1]:8000", socket.gethostname(), "localhost:8000"):
+        assert everywhere._own(host)
+    assert not here._own("192.168.0.7:8000") and not everywhere._own("tinynet.example:8000")
+    assert Guard(None, "lab.example")._own("lab.example:8000")
+
+
+# ---- what may not be asked ----
+
+
+def test_large_bodies_are_not_read_to_their_end(served):
+    for path, limit in (("/api/picture", UPLOAD), ("/api/answer", QUESTION)):
+        found = served.request("POST", path, b"x" * 10, Content_Length=str(limit + 1))
+        assert found.status == 413
+        with socket.create_connection(("127.0.0.1", served.port)) as connection:  # whose length is not declared
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nTransfer-Encoding: chunked\r\n\r\n"
+            connection.sendall(head.encode())
+            chunk = b"%x\r\n" % 2**16 + b"x" * 2**16 + b"\r\n"
+            try:
+                for _ in range(limit // 2**16 + 20):
+                    connection.sendall(chunk)
+                answer = connection.recv(100)
+            except OSError:  # closed already
+                answer = b"HTTP/1.1 413"
+        assert answer.startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "told"),
+    [
+        ("GET", "/nowhere", None, 404, "Not Found"),
+        ("GET", "/page/..%2fserver.py", None, 404, ""),
+        ("GET", "/page/../server.py", None, 404, ""),
+        ("GET", "/page/%2e%2e/%2e%2e/errors.py", None, 404, ""),
+        ("GET", "/source/..%2f..%2fsetup.cfg", None, 404, ""),
+        ("GET", "/source/Viewer", None, 404, "no such layer"),
+        ("GET", "/api/answer", None, 405, ""),
+        ("POST", "/api/network", b"{}", 405, ""),
+        ("POST", "/api/answer", b"", 400, "expected JSON"),
+        ("POST", "/api/answer", b"[1]", 400, "expected a JSON object"),
+        ("POST", "/api/answer", b"[" * 100_000, 400, "expected JSON"),
+        ("POST", "/api/answer", b'{"picture": "\xff"}', 400, "expected JSON"),
+        ("POST", "/api/answer", b'{"picture": "p999"}', 404, "no picture 'p999' is kept"),
+        ("POST", "/api/picture", b"no picture", 400, "expected a JPEG or PNG image"),
+        ("POST", "/api/sample", b'{"split": "validation", "index": 12}', 400, "there are 12"),
+        ("POST", "/api/sample", b'{"split": "validation", "index": -1}', 400, "there are 12"),
+        ("POST", "/api/sample", b'{"split": "../x", "index": 0}', 400, "expected a split"),
+        ("POST", "/api/sample", b'{"split": "training", "index": true}', 400, "expected a split"),
+        ("GET", "/api/image/validation/12", None, 400, "there are 12"),
+        ("GET", "/api/image/validation/99999999999999999999999", None, 400, "there are 12"),
+        ("GET", "/api/image/secrets/0", None, 400, "there are no secrets images"),
+        ("GET", "/api/run", None, 404, "this is no run"),
+    ],
+)
+def test_wrong_requests_are_told_why(served, method, path, body, status, told):
+    found = served.request(method, path, body)
+    assert found.status == status and told in json.loads(found.body)["error"], found.body
+
+
+def test_malformed_requests_do_not_bring_it_down(served, trained):
+    """Cut, doubled and overwritten requests, as bytes: each gets an answer below 500, or the connection is closed."""
+    draw, head = random.Random(20), f"HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
+    asked = {"picture": served.picture(jpeg(trained)), "layer": "conv1", "changes": {"off": {"conv1": [1]}}}
+    question = json.dumps(asked)
+    whole = [
+        f"GET /api/network {head}\r\n".encode(),
+        f"POST /api/answer {head}Content-Length: {len(question)}\r\n\r\n{question}".encode(),
+        f"POST /api/picture {head}Content-Length: 400\r\n\r\n".encode() + jpeg(trained)[:400],
+    ]
+    statuses: dict[bytes, int] = {}
+    for number in range(150):
+        request = bytearray(whole[number % 3])
+        for _ in range(draw.randint(1, 4)):
+            place = draw.randrange(len(request))
+            kind = draw.randrange(3)
+            if kind == 0:
+                request[place] = draw.randrange(256)
+            elif kind == 1:
+                del request[place : place + draw.randint(1, 30)]
+            else:
+                request[place:place] = request[: draw.randint(1, 60)]
+            request = request or bytearray(b"\n")
+        with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
+            try:
+                connection.sendall(request)
+                connection.shutdown(socket.SHUT_WR)
+                answer = connection.recv(65536)
+            except ConnectionError:
+                answer = b""
+        statuses[answer[9:12]] = statuses.get(answer[9:12], 0) + 1
+    assert all(not status or status < b"500" for status in statuses), statuses
+    assert statuses.get(b"400", 0) > 30, statuses
+    assert served.post("/api/answer", asked)["guesses"]
+
+
+def test_what_fails_says_no_more_than_that(served, viewer, monkeypatch):
+    monkeypatch.setattr(viewer, "kernels", lambda: 1 / 0)
+    found = served.request("GET", "/api/kernels")
+    assert (found.status, json.loads(found.body)) == (500, {"error": "a fault of the program: ZeroDivisionError"})
+
+
+# ---- one at a time, and given up ----
+
+
+def test_many_questions_at_once_get_their_own_answers(served, trained):
+    names = [served.picture(jpeg(trained, index)) for index in range(4)]
+    alone = [served.post("/api/answer", {"picture": name})["guesses"] for name in names]
+    found: dict[int, list] = {}
+
+    def ask(number: int) -> None:
+        switched = {"off": {"conv1": [0, 1, 2]}} if number % 2 else {}
+        found[number] = served.post("/api/answer", {"picture": names[number % 4], "changes": switched})["guesses"]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(24):
+        assert (found[number] == alone[number % 4]) == (number % 2 == 0)
+
+
+def test_a_question_is_given_up_with_its_connection(served, viewer, trained, monkeypatch):
+    """What is under way ends between two layers, and what waits behind it is answered."""
+    name, forward = served.picture(jpeg(trained)), viewer.what_if.forward
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow(x, switches, seen):
+        if switches.towers:
+            begun.set()
+            try:
+                while True:
+                    seen("slow", x)
+                    time.sleep(0.01)
+            finally:
+                ended.set()
+        return forward(x, switches, seen)
+
+    monkeypatch.setattr(viewer.what_if, "forward", slow)
+    question = json.dumps({"picture": name, "changes": {"towers_off": [0]}}).encode()
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        head = f"POST /api/answer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(question)}\r\n\r\n"
+        connection.sendall(head.encode() + question)
+        assert begun.wait(60)
+    assert ended.wait(60)
+    assert served.post("/api/answer", {"picture": name})["guesses"]
+
+
+# ---- listening ----
+
+
+def test_a_used_port_is_left_alone():
+    with listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with listen("127.0.0.1", port) as second:
+            assert port < second.getsockname()[1] < port + 20
+    with pytest.raises(OSError, match="no port from"):
+        listen("192.0.2.1", 8000)  # an address that is kept for examples
+
+
+def started(folder, *words) -> subprocess.Popen:
+    environment = os.environ | {"TINYNET_BACKEND": "numpy", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "tinynet", "view", *words]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+@posix
+def test_the_command_says_where_it_is_and_ends_with_ctrl_c(tmp_path):
+    with listen("127.0.0.1", 0) as used:
+        port = used.getsockname()[1]
+        process = started(tmp_path, "lenet", "--port", str(port))
+        told = process.stdout.readline()
+        assert told.startswith(f"Port {port} is used: this is ")
+        address = process.stdout.readline().split()[0]
+        with socket.create_connection(("127.0.0.1", int(address.rstrip("/").rpartition(":")[2]))) as connection:
+            connection.sendall(b"GET /api/network HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 200"  # and it stays open
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in err and out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["alexnt"], "did you mean alexnet?"),
+        (["lenet", "--port", "70000"], "--port 70000: expected 0 to 65535"),
+        (["lenet", "--host", "192.0.2.1"], "192.0.2.1: no port from"),
+        (["lenet", "--input", "1", "28", "32"], "takes images of 28 x 32"),
+        (["lenet", "--set", "widht=2"], "lenet: takes "),
+    ],
+)
+def test_what_cannot_be_viewed(ask, tmp_path, monkeypatch, words, told):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = ask("view", *words)
+    assert code == 1 and told in err, err
+
+
+def test_other_machines_are_let_in_only_with_a_word(viewer, monkeypatch, capsys, trained):
+    from tinynet import commands
+    from tinynet.view import server
+
+    monkeypatch.setattr(server, "serve", lambda server, listening: listening.close())
+    commands.main(["view", str(trained.path), "--host", "0.0.0.0", "--port", "0"])
+    told = capsys.readouterr().out
+    assert "Everybody who can reach this machine" in told and "no password" in told and "http://localhost:" in told
+    commands.main(["view", str(trained.path), "--port", "0"])
+    assert "Everybody" not in capsys.readouterr().out
+
+
+def test_untrained_models_answer_too(trained):
+    import argparse
+
+    from tinynet.commands import view
+
+    for words in (["lenet"], ["vgg", "--set", "depth=11", "width=0.05", "input_size=64"], ["cifar10_quick"]):
+        parser = argparse.ArgumentParser()
+        view.add_arguments(parser)
+        viewer, run = view._viewed(parser.parse_args(words))
+        assert run is None and viewer.network()["state"] == "random weights"
+        channels, size, _ = viewer.shape
+        pixels = viewer.images.decode(jpeg(trained)).pixels
+        assert pixels.shape[2] == channels and len(pixels) >= size
+        told = viewer.answer({"picture": viewer.images.add(Picture(pixels))})
+        assert 0 < told["guesses"][0]["probability"] <= 1
+        assert told["guesses"][0]["name"].startswith("class ")
+
+
+def test_a_server_that_ends_gives_up_what_waits(viewer):
+    server = Server(viewer, None, "127.0.0.1")
+    served = Served(server)
+    assert served.get("/api/network")
+    server.close()
+    assert served.request("GET", "/api/kernels").status >= 500
