@@ -79,7 +79,8 @@ class Page:
     def guesses(self) -> dict[str, str]:
         """Names and percentages, the best first."""
         script = """const text = (li, name) => li.querySelector(name).textContent.trim();
-            return [...document.querySelectorAll('#guesses li')].map(li => [text(li, '.name'), text(li, '.probability')])"""
+            const items = [...document.querySelectorAll('#guesses li')];
+            return items.map(li => [text(li, '.name'), text(li, '.probability')])"""
         return dict(self.driver.execute_script(script))
 
     def expect(self, probabilities: np.ndarray, names: list[str]) -> None:

@@ -97,7 +97,7 @@ class Server:
             raise ValueError("sample: expected a split, training or validation, and an index")
         picture = await self._on(self._decoding, request, lambda given_up: images.sample(split, index))
         about = {"split": split, "index": index, "count": len(images.split(split) or ())}
-        about |= {"name": shown(picture.name), "label": picture.label}
+        about |= {"name": shown("/".join(picture.name.replace("\\", "/").split("/")[-2:])), "label": picture.label}
         return JSONResponse({"picture": images.add(picture), **about})
 
     async def _thumbnail(self, request: Request) -> Response:
