@@ -6,10 +6,6 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-
-pytest.importorskip("starlette", reason="the page needs pip install 'tinynet[view]'")
-pytest.importorskip("uvicorn", reason="the page needs pip install 'tinynet[view]'")
-
 from commands.conftest import CROP, SIZE, ask, trained  # noqa: F401
 from run_on_disk import settings_of
 from small_runs import data  # noqa: F401

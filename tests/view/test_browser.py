@@ -165,7 +165,10 @@ def test_images_of_the_validation_set(page, trained):
 
 def test_a_file_that_is_no_picture_is_told_of(page, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "large.jpg").write_bytes(bytes(10 * 2**20 + 1))
     before = page.guesses()
+    page.bring(tmp_path / "large.jpg")
+    page.until(lambda: "large.jpg is larger than 10.0 MiB" in page.one("#status").text, "its size")
     page.bring(tmp_path / "a.jpg")
     page.until(lambda: "expected a JPEG or PNG image" in page.one("#status").text, "the reason")
     assert page.guesses() == before

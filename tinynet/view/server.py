@@ -108,7 +108,8 @@ class Server:
     # ---- what the network and the run say ----
 
     def _about(self) -> dict[str, Any]:
-        return {**self._viewer.network(), "run": self._run is not None and self._run.has_log}
+        run = self._run is not None and self._run.has_log
+        return {**self._viewer.network(), "run": run, "upload": UPLOAD}
 
     async def _progress(self, request: Request) -> Response:
         run = self._run

@@ -5,8 +5,9 @@ import { count, element, size, svg } from "./drawing.js";
 
 const SIDE = 104;    // of the input's square, in units of the drawing
 const SLANT = 0.28;  // how far a block leans back, of its side
-const GAP = 24;      // between blocks, for the lines
-const NARROWEST = 55;  // of a column: its names must fit
+const GAP = 20;      // between blocks, for the lines; more where they cross
+const NARROWEST = 55;  // of a column: tabs must fit, and
+const LETTER = 4.9;    // the letters of a shape
 const TAB = 16;      // the height of a layer's tab under its block
 
 // Of one tower's block: height by the rows, depth by the columns (both by the root, or small maps would vanish), and
@@ -16,6 +17,11 @@ function extent(shape, channels, input) {
   const side = SIDE * Math.sqrt(Math.max(shape[1], shape[2]) / input);
   return { width: 3 + 2.2 * Math.sqrt(channels), height: side, slant: SLANT * side };
 }
+
+const shapeText = (shape) => shape.join(" × ");
+
+// What one block has: a tower's part of the channels.
+const drawnShape = ({ layer, shape }) => layer ? [layer.towers[0].channels, ...shape.slice(1)] : shape;
 
 // Columns of a block each, with the layers that leave its shape alone as tabs. A layer is drawn in as many rows as
 // there are towers, unless all of them have all of it.
@@ -31,15 +37,16 @@ function columnsOf(network) {
       columns.push({ ...layer, layer, tabs: [], extent: box });
     }
   }
-  let x = 8;
+  let x = 0;
   for (const column of columns) {
     const wide = column.extent.width + column.extent.slant;
-    const room = Math.max(wide, NARROWEST);
+    const room = Math.max(wide, NARROWEST, LETTER * shapeText(drawnShape(column)).length);
+    x += column.crossing ? 2.5 * GAP : wide < room ? GAP / 2 : GAP;
     column.x = x + (room - wide) / 2;
-    column.middle = x + room / 2;
-    x += room + (column.crossing || room === wide ? GAP : GAP / 2);
+    Object.assign(column, { middle: x + room / 2, room });
+    x += room;
   }
-  return { columns, width: x };
+  return { columns, width: x + GAP / 2 };
 }
 
 function box(at, y) {
@@ -53,8 +60,6 @@ function box(at, y) {
   wall.classList.add("wall");
   return [front, roof, wall];
 }
-
-const shapeText = (shape) => shape.join(" × ");
 
 function text(words, x, y, name) {
   const made = svg("text", { x, y, class: name });
@@ -86,7 +91,8 @@ export class Diagram {
     this.root.style.width = `max(${0.8 * width}px, min(100%, ${width}px))`;  // what is still read; else it scrolls
     const lines = columns.slice(1).flatMap((column, index) => this.#lines(columns[index], column, places));
     const blocks = columns.flatMap((column) => places(column).flatMap(([tower, at]) => this.#block(column, tower, at)));
-    this.root.replaceChildren(...lines, ...blocks);
+    const words = lines.filter((line) => line.tagName === "text");  // above all else
+    this.root.replaceChildren(...lines, ...blocks, ...words);
     this.#rove(this.root.querySelector("[data-layer]"));
   }
 
@@ -100,6 +106,7 @@ export class Diagram {
         const start = before.x + before.extent.width + before.extent.slant / 2;
         const line = svg("line", { x1: start, y1: startY, x2: after.x, y2: endY });
         line.classList.add(own && !(crossing && before.split && !after.split) ? "within" : "crosses");
+        line.dataset.towers = JSON.stringify([[before, from], [after, to]].flatMap(([at, tower]) => at.split ? [tower] : []));
         if (!own) line.dataset.crossing = after.name;
         drawn.push(line);
       }
@@ -114,20 +121,21 @@ export class Diagram {
   }
 
   #block(column, tower, y) {
-    const { height } = column.extent;
+    const { height, slant } = column.extent;
     const drawn = [];
-    const group = svg("g", { class: column.isInput ? "block input" : "block" }, ...box(column, y));
     const below = y + height / 2;
-    const shape = column.isInput ? column.shape : [column.layer.towers[tower].channels, ...column.shape.slice(1)];
+    const top = y - height / 2 - slant;
+    const around = { x: column.middle - column.room / 2, y: top, width: column.room, height: below + 28 - top };
+    const group = svg("g", { class: "block" }, svg("rect", { class: "around", ...around }), ...box(column, y));
     group.append(text(column.name, column.middle, below + 13, "name"));
-    group.append(text(shapeText(shape), column.middle, below + 25, "shape"));
+    group.append(text(shapeText(drawnShape(column)), column.middle, below + 25, "shape"));
     if (!column.isInput) this.#button(group, column.layer, tower, column.split);
     drawn.push(group);
     column.tabs.forEach((layer, index) => {
-      const top = below + 30 + TAB * index;
-      const frame = { x: column.middle - 27, y: top, width: 54, height: TAB - 3, rx: 3 };
+      const at = below + 30 + TAB * index;
+      const frame = { x: column.middle - 27, y: at, width: 54, height: TAB - 3, rx: 3 };
       const tab = svg("g", { class: "block tab" }, svg("rect", frame));
-      tab.append(text(layer.name, column.middle, top + 10, "name"));
+      tab.append(text(layer.name, column.middle, at + 10, "name"));
       this.#button(tab, layer, tower, layer.split);
       drawn.push(tab);
     });
@@ -218,8 +226,10 @@ export class Diagram {
       group.classList.toggle("changed", Boolean(changes.off[layer]?.length));
       group.setAttribute("aria-pressed", layer === open);
     }
-    for (const line of this.root.querySelectorAll("[data-crossing]")) {
-      line.classList.toggle("off", changes.exchange_off.includes(line.dataset.crossing));
+    for (const line of this.root.querySelectorAll("line")) {
+      const towers = JSON.parse(line.dataset.towers);
+      line.classList.toggle("off", changes.exchange_off.includes(line.dataset.crossing)
+        || towers.some((tower) => changes.towers_off.includes(tower)));
     }
   }
 }

@@ -313,6 +313,7 @@ function listen() {
 async function start() {
   network = await get("/api/network");
   about();
+  sources.limit = network.upload;  // bytes
   diagram.draw(network);
   offerSwitches();
   for (const id of ["shift-down", "shift-right"]) {

@@ -1,6 +1,7 @@
 // Where pictures come from: a file that is chosen, dropped or pasted, the camera, and the run's validation set.
 
 import { get, post, upload } from "./api.js";
+import { size } from "./drawing.js";
 
 export class Sources {
   // arrived(told): the server has a picture. say(words), failed(error): for the status line.
@@ -26,6 +27,10 @@ export class Sources {
 
   async bring(file) {
     if (!file) return;
+    if (file.size > this.limit) {
+      this.say(`${file.name} is larger than ${size(this.limit)}`);
+      return;
+    }
     try {
       const told = await upload(file);
       this.arrived({ ...told, name: file.name });
