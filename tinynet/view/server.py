@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -67,7 +67,7 @@ class Server:
         ]
         handlers: Any = {HTTPException: _refused, Exception: _failed}
         handlers |= dict.fromkeys((ValueError, KeyError, LookupError, DataError, NonFiniteError), _wrong)
-        handlers |= {UnknownPictureError: _forgotten, GivenUpError: _given_up}
+        handlers |= {UnknownPictureError: _forgotten, GivenUpError: _given_up, ClientDisconnect: _given_up}
         self.application = Guard(Starlette(routes=routes, exception_handlers=handlers), host)
 
     # ---- the page and its pictures ----
