@@ -9,12 +9,13 @@ import pytest
 from run_on_disk import write_log
 from view.conftest import Served, opened
 
-from tinynet import models
+from tinynet import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, Softmax, models
 from tinynet.backend import to_device, to_host
 from tinynet.commands.networks import Subject
 from tinynet.commands.view import untrained
 from tinynet.data import Batch
 from tinynet.data.images.crops import middle_crop
+from tinynet.layers import Layer
 from tinynet.training import append_json_line, load_trained
 from tinynet.training.evaluation import mean_softmax
 from tinynet.view.server import Server
@@ -307,6 +308,28 @@ def test_networks_in_one_tower_on_both_widths(chromium, trained, model, argument
     page.bring(trained.data.val.name(0))
     page.until(page.guesses, "guesses")
     assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+    page.end()
+
+
+def test_a_network_of_one_s_own(chromium, trained):
+    """With nets inside, a layer of another's, and without a convolution that can be drawn."""
+
+    class Twice(Layer):
+        split_as = "each"
+
+        def forward(self, x, train=False):
+            return 2 * x
+
+    body = [("conv", Conv2d(3, 8, 5, stride=2)), ("relu", ReLU()), ("twice", Twice()), ("pool", MaxPool2d(2))]
+    layers = [("body", Sequential(body)), ("flatten", Flatten()), ("fc", Linear(8 * 9 * 9, 4)), ("softmax", Softmax())]
+    subject = Subject(Sequential(layers), (3, 40, 40), "own", {}, "own")
+    viewer = opened(Viewer(untrained(subject), "own", "random weights", learned=False))
+    page = Page(chromium, Served(Server(viewer, None, "127.0.0.1")))
+    page.until(lambda: page.all('#diagram [data-layer="body.twice"]'), "the diagram")
+    page.bring(trained.data.val.name(0))
+    page.until(page.guesses, "guesses")
+    page.one('#diagram [data-layer="body.pool"]').click()
+    page.until(lambda: "body.pool" in page.one("#layer-title").text, "the layer")
     page.end()
 
 

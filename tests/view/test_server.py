@@ -312,12 +312,21 @@ def test_the_command_says_where_it_is_and_ends_with_ctrl_c(tmp_path):
         (["lenet", "--host", "192.0.2.1"], "192.0.2.1: no port from"),
         (["lenet", "--input", "1", "28", "32"], "takes images of 28 x 32"),
         (["lenet", "--set", "widht=2"], "lenet: takes "),
+        (["lenet", "--data", "here"], "--data: is for a run, and lenet is a model"),
+        (["lenet", "--best"], "--best: is for a run, and lenet is a model"),
     ],
 )
 def test_what_cannot_be_viewed(ask, tmp_path, monkeypatch, words, told):
     monkeypatch.chdir(tmp_path)
     code, _, err = ask("view", *words)
     assert code == 1 and told in err, err
+
+
+def test_a_run_that_is_viewed_with_the_wrong_data(ask, trained):
+    code, _, err = ask("view", trained.path, "--port", "0", "--data", "nowhere")
+    assert code == 1 and "--data nowhere: no such file or folder" in err
+    code, _, err = ask("view", trained.path, "--port", "0", "--set", "width=1")
+    assert code == 1 and "has its own arguments" in err
 
 
 def test_other_machines_are_let_in_only_with_a_word(viewer, monkeypatch, capsys, trained):

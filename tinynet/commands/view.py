@@ -67,10 +67,14 @@ def _viewed(args: argparse.Namespace) -> "tuple[Viewer, WatchedRun | None]":
 
     path = args.subject
     if path in MODELS or not os.path.exists(path):
+        if args.data or args.best:
+            raise ValueError(f"{'--data' if args.data else '--best'}: is for a run, and {shown(path)} is a model")
         subject = networks.open_subject(args)
         return Viewer(untrained(subject), shown(subject.title), "random weights", learned=False), None
     if args.set:
         raise ValueError(f"--set {args.set[0]}: {shown(path)} has its own arguments")
+    if args.data and not os.path.exists(args.data):  # what is wrong with one that is there, the page tells
+        raise ValueError(f"--data {shown(args.data)}: no such file or folder")
     trained = networks.read(args, networks.chosen(args, path))
     run = WatchedRun(path, trained, args.model, follow=not args.best) if os.path.isdir(path) else None
     return Viewer(trained, shown(path), state_of(trained), data=args.data), run

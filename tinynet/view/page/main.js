@@ -137,12 +137,13 @@ function ask(event) {
     if (crop !== shownCrop) question.crop = true;
     if (openLayer) question.layer = openLayer;
     if (openLayer && openChannel !== null) question.channel = openChannel;
-    const about = { crop, whole: unchanged(), views };
+    const about = { picture: asked, crop, whole: unchanged(), views };
     return post("/api/answer", question, signal).then((answer) => ({ answer, about }));
   }, ({ answer, about }) => show(answer, about, pressed), failed);
 }
 
-function show(answer, { crop, whole, views }, pressed) {
+function show(answer, { picture, crop, whole, views }, pressed) {
+  if (picture !== asked) return;  // another one has arrived meanwhile, about which the next answer is
   told = answer;
   const key = `${asked.picture} ${views} ${answer.version}`;
   if (whole) before = { key, of: new Map(answer.guesses.map(({ label, probability }) => [label, probability])) };
@@ -154,7 +155,7 @@ function show(answer, { crop, whole, views }, pressed) {
     view.showCrop(answer.crop);
     shownCrop = crop;
   }
-  if (answer.layer) showLayer(answer);
+  if (answer.layer && answer.layer.name === openLayer) showLayer(answer);
   offerClasses(answer.guesses);
   askSaliency();
 }
@@ -231,8 +232,10 @@ function askSaliency() {
   }
   const label = find("saliency-class").value;
   const question = { picture: asked.picture, changes: moved(), kind, label: label === "" ? null : Number(label) };
-  saliencies.ask((signal) => post("/api/saliency", question, signal),
-    (answer) => view.showSaliency(find("saliency").value ? answer : null, slider("saliency-opacity") / 100), failed);
+  const picture = asked;
+  saliencies.ask((signal) => post("/api/saliency", question, signal), (answer) => {
+    if (picture === asked && find("saliency").value) view.showSaliency(answer, slider("saliency-opacity") / 100);
+  }, failed);
 }
 
 async function askNeighbours() {
