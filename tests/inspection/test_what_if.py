@@ -7,7 +7,7 @@ from inputs import assert_close, normal
 from tinynet import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, Tanh, initializers, models, parallel
 from tinynet.backend import to_device, to_host
 from tinynet.inspection.saliency import input_gradient
-from tinynet.inspection.what_if import Switches, WhatIf, groups_of, places
+from tinynet.inspection.what_if import Switches, WhatIf, places, towers_of
 
 SHAPE, CROP = (3, 67, 67), 67
 
@@ -125,7 +125,7 @@ def test_one_tower_of_other_layers():
     initializers.initialize(net, 3)
     x = to_device(normal(4, 2, 1, 6, 6).astype("float32"))
     what_if = WhatIf(net, (1, 6, 6))
-    assert groups_of(net) == 1 and not any(place.split or place.gathered for place in what_if.places.values())
+    assert towers_of(net) == 1 and not any(place.split or place.gathered for place in what_if.places.values())
     found = to_host(what_if.forward(x, Switches({"body.fc2": [5]})))
     y = np.array(net.activations(x, ["relu2"])["relu2"])
     y[:, 5] = 0
@@ -159,3 +159,10 @@ def test_a_pass_that_is_given_up_leaves_nothing_behind():
     assert names == ["conv1", "relu1", "lrn1", "pool1", "conv2"]
     np.testing.assert_array_equal(to_host(what_if.forward(x)), to_host(net.forward(x)))
     np.testing.assert_array_equal(to_host(x), X)  # the caller's stays as it was
+
+
+@pytest.mark.parametrize(("groups", "towers"), [([1, 2, 2], 2), ([1, 1], 1), ([2, 4], 1), ([8], 1), ([4, 1], 4)])
+def test_towers_are_groups_that_agree(groups, towers):
+    net = Sequential([(f"conv{number}", Conv2d(8, 8, 1, groups=one)) for number, one in enumerate(groups)])
+    assert towers_of(net) == towers
+    WhatIf(net, (8, 3, 3), towers).forward(to_device(normal(1, 1, 8, 3, 3)))

@@ -1,6 +1,9 @@
 """A run under way, as the page sees it: its log and its checkpoints as they come, and nothing that disturbs it."""
 
 import shutil
+import socket
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +58,10 @@ def test_curves_and_weights_as_they_come(checkpoint, tmp_path):
     assert served.get("/api/kernels") != kernels
     assert served.get("/api/guesses")["version"] == 1 and served.get("/api/run")["version"] == 1
 
-    append_json_line(run / "log.jsonl", {"event": "stop", "reason": "stopped by SIGTERM"})
+    stop = {"event": "stop", "time": "2026-01-01T00:00:00+0000", "reason": "stopped by SIGTERM"}
+    append_json_line(run / "log.jsonl", stop)
     told = served.get("/api/run")
-    assert (told["ended"], told["reason"], told["last"]["event"]) == (True, "stopped by SIGTERM", "stop")
+    assert (told["ended"], told["reason"], told["last"]) == (True, "stopped by SIGTERM", stop["time"])
 
 
 def results(error: float) -> dict:
@@ -75,7 +79,9 @@ def test_a_checkpoint_that_cannot_be_read_yet_is_for_the_next_time(checkpoint, t
     assert watched.newer() is None
     (newer / "weights.safetensors").write_bytes(whole)
     found, state = watched.newer()
-    assert state == "step 20" and found.path.parent == newer and watched.newer() is None
+    assert state == "step 20" and found.path.parent == newer and watched.newer()[1] == "step 20"
+    watched.take(found)
+    assert watched.newer() is None
     shutil.rmtree(newer)  # as runs do with old ones; and an older one is not taken in its place
     shutil.rmtree(folder)
     assert watched.newer() is None
@@ -100,3 +106,46 @@ def test_a_finished_run_has_ended(checkpoint, tmp_path):
     assert state == "finished" and watched.progress()["ended"]
     weights = trained.net["conv1"].params["weight"]
     assert np.isfinite(np.array(weights.tolist())).all()
+
+
+def test_newer_weights_are_taken_though_the_asker_has_left(checkpoint, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    checkpoint(10, 0)
+    trained = load_trained(run)
+    viewer = opened(Viewer(trained, "run", "step 10"))
+    served = Served(Server(viewer, WatchedRun(run, trained), "127.0.0.1"))
+    checkpoint(20, 1)
+    begun, going_on, kernels = threading.Event(), threading.Event(), viewer.kernels
+
+    def slow():
+        begun.set()
+        assert going_on.wait(120)
+        return kernels()
+
+    monkeypatch.setattr(viewer, "kernels", slow)
+    waiting = threading.Thread(target=served.get, args=("/api/kernels",))
+    waiting.start()
+    assert begun.wait(120)
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        connection.sendall(b"GET /api/run HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(0.5)  # it waits for the network; where it does not yet, the test is easier
+    going_on.set()
+    waiting.join()
+    assert (served.get("/api/run")["state"], viewer.version) == ("step 20", 1)
+    assert served.get("/api/run")["version"] == 1
+
+
+def test_another_network_in_the_run_s_folder_is_told_of_once(checkpoint, data, tmp_path):
+    run = tmp_path / "run"
+    checkpoint(10, 0)
+    trained = load_trained(run)
+    viewer = opened(Viewer(trained, "run", "step 10"))
+    served = Served(Server(viewer, WatchedRun(run, trained), "127.0.0.1"))
+    settings = settings_of(data, SIZE, CROP, width=0.125)
+    write_weights(run / "checkpoints" / "step-000000020", models.alexnet(**settings["network"]),
+                  measure(data.train, SIZE, workers=1), settings)  # fmt: skip
+    found = served.request("GET", "/api/run")
+    assert found.status == 400 and b"another network is there now" in found.body
+    assert served.get("/api/run")["state"] == "step 10" and viewer.version == 0
+    picture = viewer.images.add(viewer.images.sample("validation", 0))
+    assert served.post("/api/answer", {"picture": picture})["guesses"]

@@ -10,6 +10,7 @@ It listens on this machine only (127.0.0.1), needs no internet, and ends with Ct
 
 import argparse
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinynet.commands import networks
@@ -61,14 +62,16 @@ def run(args: argparse.Namespace) -> None:
 def _viewed(args: argparse.Namespace) -> "tuple[Viewer, WatchedRun | None]":
     """The viewer of what the user named, and the run to be watched, if it is one."""
     from tinynet.inspection.pictures import state_of
+    from tinynet.interchange.foreign import is_foreign
     from tinynet.models.building import MODELS
     from tinynet.view.viewer import Viewer
     from tinynet.view.watched import WatchedRun
 
     path = args.subject
     if path in MODELS or not os.path.exists(path):
-        if args.data or args.best:
-            raise ValueError(f"{'--data' if args.data else '--best'}: is for a run, and {shown(path)} is a model")
+        for name in ("data", "best", "preprocessing", "classes", "mean"):
+            if getattr(args, name):
+                raise ValueError(f"--{name}: is for a run or a file, and {shown(path)} is a model")
         subject = networks.open_subject(args)
         return Viewer(untrained(subject), shown(subject.title), "random weights", learned=False), None
     if args.set:
@@ -77,13 +80,13 @@ def _viewed(args: argparse.Namespace) -> "tuple[Viewer, WatchedRun | None]":
         raise ValueError(f"--data {shown(args.data)}: no such file or folder")
     trained = networks.read(args, networks.chosen(args, path))
     run = WatchedRun(path, trained, args.model, follow=not args.best) if os.path.isdir(path) else None
-    return Viewer(trained, shown(path), state_of(trained), data=args.data), run
+    state = "as in the file" if is_foreign(path) else state_of(trained)
+    title = "/".join(Path(os.path.abspath(path)).parts[-2:])  # no more of the machine's paths than that
+    return Viewer(trained, shown(title), state, data=args.data), run
 
 
 def untrained(subject: networks.Subject) -> "Trained":
     """A model with its first weights, as something to ask about pictures: cut as in the paper, gray in the middle."""
-    from pathlib import Path
-
     import numpy as np
 
     from tinynet.data import Statistics

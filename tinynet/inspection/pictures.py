@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from tinynet import models
-from tinynet.backend import to_host
 from tinynet.data import Dataset, Loader, Split
 from tinynet.data.dataset import channels_of, dtype_of
 from tinynet.errors import CheckpointError, DataError, NonFiniteError
@@ -19,6 +18,7 @@ from tinynet.files import shell_word, shown
 from tinynet.inspection import plots
 from tinynet.layers import Conv2d, Linear
 from tinynet.models.building import Model
+from tinynet.network import Sequential, leaves
 from tinynet.random import stream
 from tinynet.training.evaluation import predict
 from tinynet.training.log import read_log
@@ -224,8 +224,9 @@ def _draw_neighbours(trained: Trained, dataset: Dataset, out: Path, title: str, 
     products = val_features @ train_features.T  # (rows, searched)
     distances = (train_features**2).sum(axis=1) - 2 * products  # squared, less what is the same in a row
     nearest = [train_indices[row] for row in np.argsort(distances, axis=1, kind="stable")[:, :NEAREST]]
-    about = f"{title}, {state_of(trained)}: validation images, and the nearest by the output of {hidden_layer(trained)}"
-    about += f" among {len(train):,} training images chosen by seed {seed}"
+    layer, _ = hidden_layer(trained.net)
+    about = f"{title}, {state_of(trained)}: validation images, and the nearest by the output of {layer} among"
+    about += f" {len(train):,} training images chosen by seed {seed}"
     plots.neighbours(
         [val.load(int(index), size) for index in val_indices],
         [names[val.labels[index]] for index in val_indices],
@@ -234,7 +235,7 @@ def _draw_neighbours(trained: Trained, dataset: Dataset, out: Path, title: str, 
         path,
         about,
     )
-    return f"{path}: the nearest of {len(train):,} training images, by the output of {hidden_layer(trained)}"
+    return f"{path}: the nearest of {len(train):,} training images, by the output of {layer}"
 
 
 def _readable(split: Split, size: int, count: int, seed: int) -> np.ndarray:
@@ -255,17 +256,21 @@ def _readable(split: Split, size: int, count: int, seed: int) -> np.ndarray:
     return np.array(readable)
 
 
-def hidden_layer(trained: Trained) -> str:
-    """The last but one of the linear layers; in a network that has only one, what lies below it."""
-    linear = [name for name, layer in trained.net.layers.items() if isinstance(layer, Linear)]
-    return linear[-2] if len(linear) > 1 else "all layers but the last"
+def hidden_layer(net: Sequential) -> tuple[str, str]:
+    """The last but one of the linear layers, and the layer whose output the last one sees: in alexnet fc7 and dropout7.
+    Of a network that has only one, or none, what lies below it.
+    """
+    layers = leaves(net)
+    linear = [place for place, layer in enumerate(layers) if isinstance(layer, Linear)] or [len(layers) - 1]
+    name = layers[linear[-2]].name if len(linear) > 1 else "all layers but the last"
+    return name, layers[max(0, linear[-1] - 1)].name
 
 
 def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
     """(indices, what the last layer sees: in alexnet the outputs of fc7 after its ReLU) of the middle crops of the
     images that can be read: (N,), (N, numbers) float32. DataError if none can.
     """
-    body = trained.net[: list(trained.net.layers)[-2]]  # all but fc8, or whatever the last is
+    _, last = hidden_layer(trained.net)
     size, crop = trained.settings["resize"], trained.settings["crop"]
     loader = Loader(split, 32, size, crop, "middle", max_bad=1.0, on_bad=lambda name, reason: None)  # passed over
     prepare, counter = trained.prepare(), Counter("comparing")
@@ -273,7 +278,7 @@ def _features(trained: Trained, split: Chosen) -> tuple[np.ndarray, np.ndarray]:
     for number, batch in enumerate(loader.epoch(), start=1):
         if len(batch.labels):
             indices.append(batch.indices)
-            features.append(to_host(body.forward(prepare(batch))).reshape(len(batch.labels), -1))
+            features.append(trained.net.activations(prepare(batch), [last])[last].reshape(len(batch.labels), -1))
         counter(number, len(loader))
     if not indices:
         raise DataError(f"none of {len(split)} training images can be read")

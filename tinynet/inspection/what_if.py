@@ -3,7 +3,7 @@
 The network is one on one device, and stays as it is; its towers are the blocks that `partition` makes of it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from tinynet.backend import Array, xp
@@ -13,6 +13,8 @@ from tinynet.network import Sequential, known, leaves
 from tinynet.parallel import partition
 from tinynet.parallel.exchange import AllGather, AllReduce, ExchangeLayer
 from tinynet.threads import single_threaded_blas
+
+MOST_TOWERS = 4  # more groups than that are a layer's own business, as those of depthwise convolutions
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class WhatIf:
         return xp.concatenate(blocks, axis=1)
 
 
-def groups_of(net: Sequential) -> int:
-    """How many towers a network was made for: the most groups of any of its layers, 1 where it has none."""
-    counts: Sequence[int] = [getattr(layer, "groups", 1) for layer in leaves(net)]
-    return max(counts)
+def towers_of(net: Sequential) -> int:
+    """How many towers a network was made for: the groups of its layers, where all that have some agree; else 1."""
+    counts = {getattr(layer, "groups", 1) for layer in leaves(net)} - {1}
+    return counts.pop() if len(counts) == 1 and max(counts) <= MOST_TOWERS else 1

@@ -4,6 +4,7 @@ import inspect
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tinynet.inspection.receptive_fields import receptive_fields
 from tinynet.inspection.what_if import WhatIf
@@ -39,7 +40,7 @@ def _entry(layer: Layer, row, input_shape: Shape, what_if: WhatIf) -> dict[str, 
         crossing = {"kind": "gather" if place.gathered else "sum", "bytes": place.gathered or place.summed}
     return {
         "name": layer.name, "kind": kind.__name__, "text": row.layer, "formula": layer.formula,
-        "source": f"/source/{kind.__name__}", "file": _shown_file(kind),
+        "source": f"/source/{quote(layer.name)}", "file": _shown_file(kind),
         "shape": row.output_shape, "parameters": row.parameters, "multiply_adds": row.multiply_adds,
         "bytes": row.activation_bytes, "split": place.split, "crossing": crossing,
         "towers": [{"channels": channels, "parameters": count} for count in place.parameters],
@@ -48,11 +49,11 @@ def _entry(layer: Layer, row, input_shape: Shape, what_if: WhatIf) -> dict[str, 
 
 
 def source_files(net: Sequential) -> dict[str, Path]:
-    """By the name of each layer's class, the file in which it stands."""
+    """By each layer's name, the file in which its class stands."""
     found = {}
     for layer in leaves(net):
         try:
-            found[type(layer).__name__] = Path(inspect.getfile(type(layer)))
+            found[layer.name] = Path(inspect.getfile(type(layer)))
         except (OSError, TypeError):  # typed into a notebook, or built in
             continue
     return {name: path for name, path in found.items() if path.suffix == ".py" and path.is_file()}

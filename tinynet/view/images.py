@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import secrets
+import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -11,7 +13,6 @@ from PIL import Image
 
 from tinynet.data import Dataset, Split
 from tinynet.data.images.decoding import decode_content
-from tinynet.errors import DataError
 from tinynet.files import shown
 from tinynet.inspection.pictures import data_of
 from tinynet.training import Trained
@@ -34,26 +35,30 @@ class UnknownPictureError(LookupError):
 
 
 class Images:
-    """Pictures by names such as "p1", for any number of threads, and the splits "training" and "validation".
+    """Pictures by names, for any number of threads, and the splits "training" and "validation".
 
     The data set is opened on a thread of its own, which may take a while. data: where it lies, if not where the network
-    found it.
+    found it. opens: whether there is one at all.
     """
 
-    def __init__(self, trained: Trained, data: str | None = None):
+    def __init__(self, trained: Trained, data: str | None = None, opens: bool = True):
         self._size, self._channels = trained.settings["resize"], trained.channels
         self._kept: OrderedDict[str, Picture] = OrderedDict()
         self._numbers, self._lock = itertools.count(1), threading.Lock()
-        self.problem, self.opening = "", True  # why there is no data set; whether it is being opened
+        self._prefix = f"{secrets.token_hex(4)}-"  # a page that is still open knows another server's pictures
+        self.problem, self.opening = "", opens  # why there is no data set; whether it is being opened
         self._splits: dict[str, Split] = {}
-        threading.Thread(target=self._open, args=(trained, data), daemon=True, name="tinynet-data").start()
+        if opens:
+            threading.Thread(target=self._open, args=(trained, data), daemon=True, name="tinynet-data").start()
 
     def _open(self, trained: Trained, data: str | None) -> None:
         try:
             dataset: Dataset = data_of(trained, data)
             self._splits = {"training": dataset.train, "validation": dataset.val}
-        except (DataError, OSError, ImportError, ValueError) as error:
-            self.problem = shown(error)
+        except Exception as error:  # whatever it is, the page goes on without
+            print(f"No pictures of the data set: {shown(error, keep=chr(10))}", file=sys.stderr)
+            first, root = str(error).partition("\n")[0], data or trained.settings.get("data")
+            self.problem = shown(first.replace(str(root), "the data set"))  # the page shows no paths of the machine
         finally:
             self.opening = False
 
@@ -61,7 +66,7 @@ class Images:
 
     def add(self, picture: Picture) -> str:
         with self._lock:
-            name = f"p{next(self._numbers)}"
+            name = f"{self._prefix}{next(self._numbers)}"
             self._kept[name] = picture
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)

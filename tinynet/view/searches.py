@@ -12,7 +12,6 @@ from tinynet.data import Split
 from tinynet.errors import DataError
 from tinynet.inspection.pictures import NEAREST, SEARCHED, hidden_layer
 from tinynet.inspection.what_if import Switches
-from tinynet.network import leaves
 from tinynet.random import stream
 from tinynet.view import fields
 from tinynet.view.changes import Changes
@@ -93,9 +92,11 @@ class Searches:
             self._features.append(self._feature(other, Changes(), given_up))
             self._nearby.append(index)
         total, done = self._total("training"), self._done["training"]
-        told = {"layer": hidden_layer(viewer.trained), "done": done, "total": total, "nearest": None}
-        if done < total or not self._nearby:
+        told = {"layer": hidden_layer(viewer.trained.net)[0], "done": done, "total": total, "nearest": None}
+        if done < total:
             return told
+        if not self._nearby:  # none of them can be read
+            return {**told, "nearest": []}
         distances = np.linalg.norm(np.stack(self._features) - self._feature(picture, changes, given_up), axis=1)
         split = viewer.images.split("training")
         assert split is not None
@@ -107,10 +108,9 @@ class Searches:
         return {**told, "nearest": nearest}
 
     def _feature(self, picture: Picture, changes: Changes, given_up: GivenUp) -> np.ndarray:
-        """What the last layer sees of it, (numbers,)."""
+        """What the last linear layer sees of it, (numbers,)."""
         x, _ = self._viewer.input(picture, changes)
-        before = leaves(self._viewer.trained.net)[-2].name
-        _, values = self._viewer.outputs(x, changes.switches, given_up, before)
+        _, values = self._viewer.outputs(x, changes.switches, given_up, hidden_layer(self._viewer.trained.net)[1])
         assert values is not None
         return values.reshape(-1)
 
@@ -129,4 +129,4 @@ class Searches:
             label = picture.label or 0
             one = {"index": index, "label": label, "name": viewer.name(label)}
             images.append({**one, "guesses": viewer.best(probabilities, 3)})
-        return {"version": viewer.version, "images": images}
+        return {"version": viewer.version, "opening": viewer.images.opening, "images": images}

@@ -4,11 +4,12 @@ Starlette and uvicorn do HTTP; who may ask at all is known to guard.py.
 """
 
 import asyncio
+import errno
+import logging
 import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any
 
@@ -19,8 +20,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from tinynet.errors import DataError, NonFiniteError
+from tinynet.errors import CheckpointError, DataError, NonFiniteError
 from tinynet.files import parse_json, shown
+from tinynet.threads import Worker
+from tinynet.training import Trained
 from tinynet.view.diagram import source_files
 from tinynet.view.guard import Guard
 from tinynet.view.images import UnknownPictureError
@@ -46,13 +49,12 @@ class Server:
         page = resources.files("tinynet.view").joinpath("page")
         self._page = {file.name: file.read_bytes() for file in page.iterdir() if file.is_file()}
         # one thread each: a network answers one request at a time, and one huge picture is decoded at a time
-        self._network = ThreadPoolExecutor(1, "tinynet-network")
-        self._decoding = ThreadPoolExecutor(1, "tinynet-pictures")
+        self._network, self._decoding = Worker("tinynet-network"), Worker("tinynet-pictures")
         self._closing = threading.Event()
         routes = [
             Route("/", self._file),
             Route("/page/{name}", self._file),
-            Route("/source/{kind}", self._source),
+            Route("/source/{layer}", self._source),
             Route("/api/network", self._get(lambda: self._about())),
             Route("/api/picture", self._picture, methods=["POST"]),
             Route("/api/sample", self._sample, methods=["POST"]),
@@ -66,7 +68,7 @@ class Server:
             Route("/api/run", self._progress),
         ]
         handlers: Any = {HTTPException: _refused, Exception: _failed}
-        handlers |= dict.fromkeys((ValueError, KeyError, LookupError, DataError, NonFiniteError), _wrong)
+        handlers |= dict.fromkeys((ValueError, LookupError, CheckpointError, DataError, NonFiniteError), _wrong)
         handlers |= {UnknownPictureError: _forgotten, GivenUpError: _given_up, ClientDisconnect: _given_up}
         self.application = Guard(Starlette(routes=routes, exception_handlers=handlers), host)
 
@@ -80,7 +82,7 @@ class Server:
         return Response(self._page[name], media_type=kind)
 
     async def _source(self, request: Request) -> Response:
-        path = self._sources.get(request.path_params["kind"])
+        path = self._sources.get(request.path_params["layer"])
         if path is None:
             raise HTTPException(404, "the network has no such layer")
         return PlainTextResponse(path.read_text(encoding="utf-8"))
@@ -103,7 +105,7 @@ class Server:
     async def _thumbnail(self, request: Request) -> Response:
         split, index = request.path_params["split"], request.path_params["index"]
         data = await self._on(self._decoding, request, lambda given_up: self._viewer.images.thumbnail(split, index))
-        return Response(data, media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
+        return Response(data, media_type="image/png")
 
     # ---- what the network and the run say ----
 
@@ -115,11 +117,17 @@ class Server:
         run = self._run
         if run is None:
             raise HTTPException(404, "this is no run")
-        progress = await asyncio.get_running_loop().run_in_executor(self._decoding, run.progress)
+        progress = await self._on(self._decoding, request, lambda given_up: run.progress())
         newer = await self._on(self._decoding, request, lambda given_up: run.newer())
         if newer is not None:
-            await self._on(self._network, request, lambda given_up: self._viewer.update(*newer))
+            await _begin(self._network, lambda: self._take(run, *newer))  # also where nobody waits for it any more
         return JSONResponse({**progress, "state": self._viewer.state, "version": self._viewer.version})
+
+    def _take(self, run: WatchedRun, trained: Trained, state: str) -> None:
+        """Newer weights, unless another request has brought them."""
+        if not run.has_taken(trained):
+            run.take(trained)
+            self._viewer.update(trained, state)
 
     def _get(self, tell: Callable[[], dict[str, Any]]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -144,8 +152,8 @@ class Server:
 
         return endpoint
 
-    async def _on(self, executor: ThreadPoolExecutor, request: Request, task: Callable) -> Any:
-        """task(given_up) on an executor's thread, in its turn; given_up() is true once nobody waits for it."""
+    async def _on(self, worker: Worker, request: Request, task: Callable) -> Any:
+        """task(given_up) on a thread, in its turn; given_up() is true once nobody waits for it."""
         left = threading.Event()
 
         def given_up() -> bool:
@@ -156,7 +164,7 @@ class Server:
                 raise GivenUpError
             return task(given_up)
 
-        future = asyncio.get_running_loop().run_in_executor(executor, work)
+        future = _begin(worker, work)
         try:
             while not (await asyncio.wait({future}, timeout=PATIENCE))[0]:
                 if await request.is_disconnected():
@@ -168,8 +176,30 @@ class Server:
     def close(self) -> None:
         """What is under way is given up, what waits is not begun."""
         self._closing.set()
-        for executor in (self._network, self._decoding):
-            executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin(worker: Worker, task: Callable[[], Any]) -> asyncio.Future:
+    """The task on a thread, in its turn."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if future.done():  # cancelled: the server has ended
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        try:
+            result, error = task(), None
+        except Exception as raised:
+            result, error = None, raised
+        loop.call_soon_threadsafe(settle, result, error)
+
+    worker.submit(work)
+    return future
 
 
 # ---- what may be asked, and what goes wrong ----
@@ -224,29 +254,49 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens at the port, or at the next one that is free. OSError where there is none."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for attempt in range(port, port + TRIES if port else 1):
+    """A socket that listens at the port, or at the next one that is not used. OSError where there is none."""
+    name = host.strip("[]")  # as addresses have them
+    try:
+        [(family, *_), *_] = socket.getaddrinfo(name or "0.0.0.0", port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise OSError(f"--host {shown(host)}: no such name: {error}") from error
+    last = min(port + TRIES, 65536) if port else 1
+    for attempt in range(port, last):
         found = socket.socket(family)
         try:
             if os.name == "posix":  # elsewhere it would share a port that is used
                 found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind((host, attempt))
+            found.bind((name, attempt))
             found.listen()
             return found
         except OSError as error:
             found.close()
-            last = error
-    raise OSError(f"{host}: no port from {port} to {port + TRIES - 1} can be had: {last}") from last
+            if error.errno != errno.EADDRINUSE:
+                raise OSError(f"{shown(host)}, port {attempt}: cannot listen there: {error}") from error
+    raise OSError(f"{shown(host)}: all ports from {port} to {last - 1} are used")
+
+
+class _Uvicorn(uvicorn.Server):
+    """One that ends at once, whoever still waits."""
+
+    def __init__(self, config: uvicorn.Config, server: Server):
+        super().__init__(config)
+        self._server = server
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._server.close()
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would tell of each request that is cut off
+        self.force_exit = True
+        super().handle_exit(sig, frame)
 
 
 def serve(server: Server, listening: socket.socket) -> None:
     """Answers until Ctrl-C."""
     config = uvicorn.Config(
         server.application, log_level="error", access_log=False, http="h11", ws="none", lifespan="off",
-        timeout_graceful_shutdown=1, server_header=False, date_header=False, limit_concurrency=64,
+        server_header=False, date_header=False, limit_concurrency=64,
     )  # fmt: skip
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        _Uvicorn(config, server).run(sockets=[listening])
     finally:
         server.close()

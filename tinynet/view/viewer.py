@@ -15,12 +15,12 @@ import numpy as np
 from tinynet.backend import Array, to_host
 from tinynet.data import Batch
 from tinynet.data.images.views import BASES, POSITIONS, crops
-from tinynet.errors import DataError, NonFiniteError
+from tinynet.errors import CheckpointError, DataError, NonFiniteError
 from tinynet.files import shown
 from tinynet.inspection.explanations import as_colours, as_light
 from tinynet.inspection.pictures import first_convolution, hidden_layer
 from tinynet.inspection.saliency import grad_cam, input_gradient
-from tinynet.inspection.what_if import Switches, WhatIf, groups_of
+from tinynet.inspection.what_if import Switches, WhatIf, towers_of
 from tinynet.layers import Conv2d
 from tinynet.network import known, leaves
 from tinynet.training import Trained
@@ -51,15 +51,19 @@ class Viewer:
         self.trained, self.title, self.state, self.learned, self.version = trained, title, state, learned, 0
         side, channels = trained.settings["crop"], trained.channels
         self.shape = channels, side, side
-        self.what_if = WhatIf(trained.net, self.shape, groups_of(trained.net))
-        self.images = Images(trained, data)
+        self.what_if = WhatIf(trained.net, self.shape, towers_of(trained.net))
+        self.images = Images(trained, data, opens=learned)
         self._layers = describe_layers(trained.net, self.shape, self.what_if)
         self._prepare = trained.prepare()
         mean = np.rint(trained.statistics.mean_image).clip(0, 255).astype(np.uint8)
         self._mean = mean.transpose(1, 2, 0)  # (size, size, C)
 
     def update(self, trained: Trained, state: str) -> None:
-        """Takes newer weights of the same network, and leaves all else as it is."""
+        """Takes newer weights of the same network, and leaves all else as it is. CheckpointError for another one."""
+        shapes = [[(name, layer.params[key].shape) for name, layer, key in net.parameters()]
+                  for net in (self.trained.net, trained.net)]  # fmt: skip
+        if shapes[0] != shapes[1] or self.trained.settings["classes"] != trained.settings["classes"]:
+            raise CheckpointError(f"{self.title}: another network is there now: open the page anew, with `view`")
         for own, newer in zip(leaves(self.trained.net), leaves(trained.net), strict=True):
             own.params |= newer.params
         self.trained = dataclasses.replace(self.trained, path=trained.path)
@@ -76,11 +80,11 @@ class Viewer:
         return {
             "title": self.title, "model": settings["model"], "trained": self.learned,
             "state": self.state, "version": self.version, "devices": self.what_if.devices,
-            "input": {"channels": self.shape[0], "crop": self.shape[1], "resize": settings["resize"]},
+            "input": {"channels": self.shape[0], "crop": self.shape[1]},
             "classes": len(settings["classes"]), "names": settings["names"], "layers": self._layers,
             "data": {**splits, "problem": self.images.problem},
             "kernels": convolution[0] if convolution else None,
-            "neighbours": hidden_layer(self.trained), "saliency": saliency,
+            "neighbours": hidden_layer(self.trained.net)[0], "saliency": saliency,
         }  # fmt: skip
 
     # ---- a picture through the network ----

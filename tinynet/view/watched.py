@@ -37,22 +37,26 @@ class WatchedRun:
             trained = load_trained(self.folder, lambda sentence: None, self._model)
         except CheckpointError:  # being written, or just deleted: the next time
             return None
-        if trained.path.parent == self._taken:
-            return None
+        return None if self.has_taken(trained) else (trained, state_of(trained))
+
+    def has_taken(self, trained: Trained) -> bool:
+        return trained.path.parent == self._taken
+
+    def take(self, trained: Trained) -> None:
+        """These are shown from here on."""
         self._taken = trained.path.parent
-        return trained, state_of(trained)
 
     def progress(self) -> dict[str, Any]:
-        """The results of its epochs, its last record, and how it ended, if it did."""
+        """The results of its epochs, when its last record was written, and how it ended, if that was told."""
         records = self._log()
-        names = ("epoch", "step", "lr", "train", "validation")
+        names = ("epoch", "train", "validation")
         epochs = [{name: record[name] for name in names} for record in records if record.get("event") == "epoch"]
         last = records[-1] if records else {}
         stopped = last.get("event") == "stop"
         reason = shown(str(last.get("reason", "")))[:300] if stopped else ""
-        about = {name: last[name] for name in ("event", "time", "step") if isinstance(last.get(name), str | int)}
         ended = stopped or (self.folder / FINAL).is_dir()
-        return {"epochs": epochs, "last": about, "ended": ended, "reason": reason}
+        time = last["time"] if isinstance(last.get("time"), str) else ""
+        return {"epochs": epochs, "last": shown(time)[:40], "ended": ended, "reason": reason}
 
     def _log(self) -> list[dict]:
         """Read again only where it has changed."""

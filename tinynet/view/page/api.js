@@ -1,18 +1,24 @@
 // What the server is asked, and what its answers hold.
 
-export class Refused extends Error {}  // the server's own words
 export class Gone extends Error {}     // no server answers
+export class Refused extends Error {   // the server's own words
+  constructor(words, status) {
+    super(words);
+    this.status = status;
+  }
+}
 
 async function ask(path, options = {}) {
   let response;
+  let told;
   try {
     response = await fetch(path, options);
+    told = await response.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Gone("The server does not answer; it may have ended.");
+    throw new Gone("The server does not answer; it may have ended. Trying again.");
   }
-  const told = await response.json();
-  if (!response.ok) throw new Refused(told.error);
+  if (!response.ok) throw new Refused(told.error, response.status);
   return told;
 }
 
@@ -22,34 +28,33 @@ export const post = (path, question, signal) => ask(path, { method: "POST", body
 
 export const upload = (file) => ask("/api/picture", { method: "POST", body: file });
 
-const PATIENCE = 300;  // milliseconds after which an answer that is no longer wanted is given up
-
 // One question at a time, and after it the newest of those that came meanwhile: the page follows a slider without
-// asking for what nobody will see. run(signal) asks, done(answer) shows.
+// asking for what nobody will see. An answer about the same subject is waited for, or a slow network would never
+// answer while a slider moves; about another subject it is given up. run(signal) asks, done(answer) shows.
 export class Latest {
   #next = null;
-  #controller = null;
-  #began = 0;
+  #now = null;  // { subject, controller }
 
-  ask(run, done, failed) {
-    this.#next = { run, done, failed };
-    if (!this.#controller) this.#work();
-    else if (performance.now() - this.#began > PATIENCE) this.#controller.abort();
+  ask(subject, run, done, failed) {
+    this.#next = { subject, run, done, failed };
+    if (!this.#now) this.#work();
+    else if (this.#now.subject !== subject) this.#now.controller.abort();
   }
 
   async #work() {
     while (this.#next) {
-      const { run, done, failed } = this.#next;
+      const { subject, run, done, failed } = this.#next;
+      const controller = new AbortController();
       this.#next = null;
-      this.#controller = new AbortController();
-      this.#began = performance.now();
+      this.#now = { subject, controller };
       try {
-        done(await run(this.#controller.signal));
+        const answer = await run(controller.signal);
+        if (!controller.signal.aborted) done(answer);
       } catch (error) {
         if (error.name !== "AbortError") failed(error);
       }
     }
-    this.#controller = null;
+    this.#now = null;
   }
 }
 

@@ -6,9 +6,11 @@ import { count, element, size, svg } from "./drawing.js";
 const SIDE = 104;    // of the input's square, in units of the drawing
 const SLANT = 0.28;  // how far a block leans back, of its side
 const GAP = 20;      // between blocks, for the lines; more where they cross
-const NARROWEST = 55;  // of a column: tabs must fit, and
-const LETTER = 4.9;    // the letters of a shape
-const TAB = 16;      // the height of a layer's tab under its block
+const NARROWEST = 50;  // of a column
+const LETTER = { name: 6.2, shape: 5.3 };  // how wide a letter is, at the most
+const TAB = 17;      // the height of a layer's tab under its block
+const SMALLEST = 0.85;  // scale of the drawing: what is still read
+const BELOW = 30;    // for the name and the shape
 
 // Of one tower's block: height by the rows, depth by the columns (both by the root, or small maps would vanish), and
 // width by the root of the channels. A vector is a bar.
@@ -40,8 +42,9 @@ function columnsOf(network) {
   let x = 0;
   for (const column of columns) {
     const wide = column.extent.width + column.extent.slant;
-    const room = Math.max(wide, NARROWEST, LETTER * shapeText(drawnShape(column)).length);
-    x += column.crossing ? 2.5 * GAP : wide < room ? GAP / 2 : GAP;
+    const names = [column, ...column.tabs].map(({ name }) => LETTER.name * name.length + 6);
+    const room = Math.max(wide, NARROWEST, LETTER.shape * shapeText(drawnShape(column)).length + 6, ...names);
+    x += column.crossing ? 3 * GAP : wide < room ? GAP / 2 : GAP;
     column.x = x + (room - wide) / 2;
     Object.assign(column, { middle: x + room / 2, room });
     x += room;
@@ -68,32 +71,34 @@ function text(words, x, y, name) {
 }
 
 export class Diagram {
-  // choose(name): a layer was chosen. point(name): one is pointed at, or null.
-  constructor(root, about, choose, point) {
-    Object.assign(this, { root, about, choose, point });
+  // about: where there is told of a layer. choose(name): a layer was chosen.
+  constructor(root, about, choose) {
+    Object.assign(this, { root, about, choose, open: null });
     root.addEventListener("keydown", (event) => this.#key(event));
+    root.addEventListener("pointerleave", () => { if (this.open) this.show(this.open); });
   }
 
   draw(network) {
     this.network = network;
     this.names = network.layers.map((layer) => layer.name);
     const { columns, width } = columnsOf(network);
-    const tabs = Math.max(...columns.map((column) => column.tabs.length));
     const inRows = columns.filter((column) => column.split || network.devices === 1);
-    const tallest = Math.max(...inRows.map(({ extent: { height, slant } }) => height + 2 * slant));
-    const row = tallest + 34 + TAB * tabs;
+    const above = Math.max(...inRows.map(({ extent: { height, slant } }) => height / 2 + slant));
+    const below = Math.max(...inRows.map(({ extent: { height }, tabs }) => height / 2 + BELOW + TAB * tabs.length));
+    const row = above + below + 12;
     const rows = network.devices;
-    const y = (tower) => row * tower + tallest / 2 + 12;
+    const y = (tower) => row * tower + above + 6;
     const middle = (y(0) + y(rows - 1)) / 2;
     const places = (column) => column.split || rows === 1 ? [...Array(rows).keys()].map((tower) => [tower, y(tower)])
       : [[0, middle]];
-    this.root.setAttribute("viewBox", `0 0 ${width} ${row * rows + 8}`);
-    this.root.style.width = `max(${0.8 * width}px, min(100%, ${width}px))`;  // what is still read; else it scrolls
+    this.root.setAttribute("viewBox", `0 0 ${width} ${row * rows}`);
+    this.root.style.width = `max(${SMALLEST * width}px, min(100%, ${width}px))`;
     const lines = columns.slice(1).flatMap((column, index) => this.#lines(columns[index], column, places));
     const blocks = columns.flatMap((column) => places(column).flatMap(([tower, at]) => this.#block(column, tower, at)));
     const words = lines.filter((line) => line.tagName === "text");  // above all else
     this.root.replaceChildren(...lines, ...blocks, ...words);
     this.#rove(this.root.querySelector("[data-layer]"));
+    this.show(network.layers[0]);
   }
 
   #lines(before, after, places) {
@@ -106,7 +111,8 @@ export class Diagram {
         const start = before.x + before.extent.width + before.extent.slant / 2;
         const line = svg("line", { x1: start, y1: startY, x2: after.x, y2: endY });
         line.classList.add(own && !(crossing && before.split && !after.split) ? "within" : "crosses");
-        line.dataset.towers = JSON.stringify([[before, from], [after, to]].flatMap(([at, tower]) => at.split ? [tower] : []));
+        const ends = [[before, from], [after, to]].filter(([column]) => column.split);
+        line.dataset.towers = JSON.stringify(ends.map(([, tower]) => tower));
         if (!own) line.dataset.crossing = after.name;
         drawn.push(line);
       }
@@ -125,17 +131,17 @@ export class Diagram {
     const drawn = [];
     const below = y + height / 2;
     const top = y - height / 2 - slant;
-    const around = { x: column.middle - column.room / 2, y: top, width: column.room, height: below + 28 - top };
+    const around = { x: column.middle - column.room / 2, y: top, width: column.room, height: below + BELOW - 2 - top };
     const group = svg("g", { class: "block" }, svg("rect", { class: "around", ...around }), ...box(column, y));
     group.append(text(column.name, column.middle, below + 13, "name"));
-    group.append(text(shapeText(drawnShape(column)), column.middle, below + 25, "shape"));
+    group.append(text(shapeText(drawnShape(column)), column.middle, below + 26, "shape"));
     if (!column.isInput) this.#button(group, column.layer, tower, column.split);
     drawn.push(group);
     column.tabs.forEach((layer, index) => {
-      const at = below + 30 + TAB * index;
-      const frame = { x: column.middle - 27, y: at, width: 54, height: TAB - 3, rx: 3 };
+      const at = below + BELOW + TAB * index;
+      const frame = { x: around.x, y: at, width: column.room, height: TAB - 3, rx: 3 };
       const tab = svg("g", { class: "block tab" }, svg("rect", frame));
-      tab.append(text(layer.name, column.middle, at + 10, "name"));
+      tab.append(text(layer.name, column.middle, at + 11, "name"));
       this.#button(tab, layer, tower, layer.split);
       drawn.push(tab);
     });
@@ -155,6 +161,7 @@ export class Diagram {
 
   #choose(group) {
     this.#rove(group);
+    this.show(this.network.layers[this.names.indexOf(group.dataset.layer)]);
     this.choose(group.dataset.layer);
   }
 
@@ -191,33 +198,40 @@ export class Diagram {
 
   // What there is to say of a layer.
   show(layer) {
-    const index = this.names.indexOf(layer.name);
-    const { channels, crop } = this.network.input;
-    const input = index ? this.network.layers[index - 1].shape : [channels, crop, crop];
-    const towers = layer.towers.length > 1 && layer.parameters
-      ? ` (${layer.towers.map((tower) => count(tower.parameters)).join(" and ")} in the towers)` : "";
-    const facts = {
-      [layer.name]: layer.text, input: shapeText(input), output: shapeText(layer.shape),
-      parameters: count(layer.parameters) + towers, "multiply-adds": count(layer.multiply_adds),
-      "bytes of output": size(layer.bytes), formula: layer.formula,
-    };
-    if (layer.crossing) {
-      const how = layer.crossing.kind === "gather" ? "before it, so that each tower sees all channels" : "to be added up";
-      facts["comes from the other tower"] = `${count(layer.crossing.bytes)} bytes for each image, ${how}`;
-    }
-    if (layer.field) facts["receptive field"] = `${shapeText(layer.field.size)} pixels, stride ${layer.field.stride[0]}`;
-    const entries = Object.entries(facts).filter(([, words]) => words)
+    const entries = Object.entries(this.#facts(layer)).filter(([, words]) => words)
       .map(([name, words]) => element("div", {}, element("dt", {}, name), element("dd", {}, words)));
     if (layer.file) {
       const link = element("a", { href: layer.source, target: "_blank", rel: "noopener" }, layer.file);
       entries.push(element("div", {}, element("dt", {}, "source"), element("dd", {}, link)));
     }
     this.about.replaceChildren(...entries);
-    this.point(layer.name);
   }
 
-  // Marks the layer that is open, and what is off.
+  #facts(layer) {
+    const index = this.names.indexOf(layer.name);
+    const { channels, crop } = this.network.input;
+    const input = index ? this.network.layers[index - 1].shape : [channels, crop, crop];
+    const several = layer.towers.length > 1 && layer.parameters;
+    const towers = layer.towers.map(({ parameters }, tower) => `${count(parameters)} in tower ${tower}`);
+    const { crossing, field } = layer;
+    const how = crossing?.kind === "gather" ? "before it: each tower sees all channels"
+      : "after it: the towers' sums are added";
+    return {
+      [layer.name]: layer.text,
+      "input size": shapeText(input),
+      "output shape": shapeText(layer.shape),
+      parameters: count(layer.parameters) + (several ? ` (${towers.join(", ")})` : ""),
+      "multiply-adds": count(layer.multiply_adds),
+      "bytes of its output": size(layer.bytes),
+      formula: layer.formula,
+      "crosses between the towers": crossing && `${size(crossing.bytes)} to each, for each picture, ${how}`,
+      "receptive field": field && `${shapeText(field.size)} pixels, stride ${shapeText(field.stride)}`,
+    };
+  }
+
+  // Marks the layer that is open, by its name, and what is off.
   mark(open, changes) {
+    this.open = this.network.layers.find(({ name }) => name === open);
     for (const group of this.root.querySelectorAll("[data-layer]")) {
       const { layer, tower } = group.dataset;
       const split = this.network.layers.find(({ name }) => name === layer).split;

@@ -23,7 +23,8 @@ function change(guess, before) {
   if (!before) return "";
   if (!before.has(guess.label)) return "new";
   const points = 100 * (guess.probability - before.get(guess.label));
-  return `${points < 0 ? "−" : "+"}${Math.abs(points).toFixed(1)} points`;
+  const size = Math.abs(points).toFixed(1);
+  return `${size === "0.0" ? "±" : points < 0 ? "−" : "+"}${size} points`;
 }
 
 export function truthText({ truth }) {
@@ -34,9 +35,14 @@ export function truthText({ truth }) {
 
 // The nearest training pictures, or how far the search is.
 export function showNearest(root, told) {
+  if (!told.total) {
+    root.replaceChildren(element("p", { class: "note" }, "There are no training pictures."));
+    return;
+  }
   if (!told.nearest) {
     const bar = element("progress", { max: told.total, value: told.done });
-    root.replaceChildren(element("p", { class: "note" }, `comparing ${told.done} of ${told.total} training pictures `, bar));
+    const words = `comparing ${told.done} of ${told.total} training pictures `;
+    root.replaceChildren(element("p", { class: "note" }, words, bar));
     return;
   }
   const pictures = told.nearest.map((one) => figure(`/api/image/training/${one.index}`, one.name,

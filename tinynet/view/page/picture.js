@@ -1,25 +1,26 @@
-// The picture that the network sees, what is laid over it, and how it is changed: mirrored, turned, shifted, covered.
+// The picture as the network sees it, what it rests on laid over it, and parts of it covered by pointer or keys.
 
-import { heat, picture } from "./drawing.js";
-import { floats, unsigned } from "./api.js";
+import { picture } from "./drawing.js";
+import { drawOver, pixelAt } from "./overlay.js";
+import { unsigned } from "./api.js";
 
-const MOST_COVERED = 16;
+const MOST_COVERED = 16;  // rectangles, as the server has it: older ones are uncovered
+const CLICK = 3;          // pixels of the crop; a smaller rectangle was a click
 
 export class PictureView {
-  // changed(event): the user has changed the picture. pointed(row, column): at a pixel of the crop.
-  constructor(canvas, changed, pointed) {
-    Object.assign(this, { canvas, changed, pointed });
+  // changed(event): the user has covered a part.
+  constructor(canvas, changed) {
+    Object.assign(this, { canvas, changed });
     this.covered = [];
     this.square = null;    // the rectangle that is being drawn, or moved by keys: [top, left, height, width]
     this.crop = null;      // a canvas of its pixels
-    this.channel = null;   // { image, field, shape, opacity }
     this.saliency = null;  // { image, smooth, opacity }
-    this.field = null;     // the rectangle that a unit sees
     canvas.addEventListener("pointerdown", (event) => this.#press(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
-    canvas.addEventListener("pointerup", (event) => this.#release(event));
-    canvas.addEventListener("pointercancel", () => { this.square = null; this.draw(); });
+    canvas.addEventListener("pointerup", () => this.#release());
+    canvas.addEventListener("pointercancel", () => this.#release());
     canvas.addEventListener("keydown", (event) => this.#key(event));
+    canvas.addEventListener("blur", () => this.#release());
   }
 
   showCrop({ size, channels, pixels }) {
@@ -27,120 +28,42 @@ export class PictureView {
     this.draw();
   }
 
-  showChannel(told, field, most, opacity) {
-    const [height, width] = told.shape;
-    const image = heat(floats(told.values), height, width, most);
-    this.channel = field && { image, field, shape: told.shape, opacity };
-    this.draw();
-  }
-
+  // told: the server's answer, or null for none.
   showSaliency(told, opacity) {
-    if (told) {
-      const [height, width] = told.shape;
-      const image = picture(unsigned(told.pixels), height, width, told.channels);
-      this.saliency = { image, smooth: told.kind === "grad-cam", opacity };
-    } else {
-      this.saliency = null;
-    }
-    this.draw();
-  }
-
-  // The unit of the open channel whose field's middle is nearest to a pixel of the crop; null without one.
-  unitAt(pixel) {
-    if (!this.channel) return null;
-    const { field, shape } = this.channel;
-    return pixel.map((at, axis) => {
-      const unit = Math.round((at - field.start[axis] - (field.size[axis] - 1) / 2) / field.stride[axis]);
-      return Math.min(shape[axis] - 1, Math.max(0, unit));
-    });
-  }
-
-  // Draws what unit (row, column) sees, cut off at the edges of the input.
-  showField(unit) {
-    const side = this.crop?.width;
-    this.field = unit && this.channel && unit.map((at, axis) => {
-      const { start, stride, size } = this.channel.field;
-      const first = start[axis] + at * stride[axis];
-      return [Math.max(0, first), Math.min(side, first + size[axis])];
-    });
+    this.saliency = told && {
+      image: picture(unsigned(told.pixels), ...told.shape, told.channels), smooth: told.kind === "grad-cam", opacity,
+    };
     this.draw();
   }
 
   draw() {
     if (!this.crop) return;
-    const { canvas } = this;
-    const context = canvas.getContext("2d");
-    const scale = canvas.width / this.crop.width;
-    context.imageSmoothingEnabled = false;
-    context.globalAlpha = 1;
-    context.drawImage(this.crop, 0, 0, canvas.width, canvas.height);
-    if (this.saliency) {
-      context.globalAlpha = this.saliency.opacity;
-      context.imageSmoothingEnabled = this.saliency.smooth;
-      context.drawImage(this.saliency.image, 0, 0, canvas.width, canvas.height);
-    }
-    if (this.channel) this.#drawChannel(context, scale);
-    context.globalAlpha = 1;
-    if (this.field) this.#frame(context, scale, this.field[0][0], this.field[1][0],
-      this.field[0][1] - this.field[0][0], this.field[1][1] - this.field[1][0], []);
-    if (this.square) this.#frame(context, scale, ...this.square, [5, 4]);
-  }
-
-  // Each unit as large as a step of its layer, in the middle of what it sees.
-  #drawChannel(context, scale) {
-    const { image, field, shape, opacity } = this.channel;
-    const first = [0, 1].map((axis) => field.start[axis] + (field.size[axis] - field.stride[axis]) / 2);
-    context.globalAlpha = opacity;
-    context.imageSmoothingEnabled = false;
-    context.drawImage(image, first[1] * scale, first[0] * scale,
-      shape[1] * field.stride[1] * scale, shape[0] * field.stride[0] * scale);
-  }
-
-  // Black on white, so that it is seen on any picture.
-  #frame(context, scale, top, left, height, width, dashes) {
-    for (const [colour, lineWidth] of [["white", 3], ["black", 1.5]]) {
-      Object.assign(context, { strokeStyle: colour, lineWidth });
-      context.setLineDash(colour === "black" ? dashes : []);
-      context.strokeRect(left * scale, top * scale, width * scale, height * scale);
-    }
-    context.setLineDash([]);
+    drawOver(this.canvas, this.crop, this.saliency, this.square ? [{ at: this.square, dashed: true }] : []);
   }
 
   // ---- the pointer ----
 
-  #pixel(event) {
-    const box = this.canvas.getBoundingClientRect();
-    const side = this.crop.width;
-    return [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width]
-      .map((share) => Math.min(side - 1, Math.max(0, Math.floor(share * side))));
-  }
-
   #press(event) {
     if (!this.crop || event.button) return;
     this.canvas.setPointerCapture(event.pointerId);
-    this.begun = this.#pixel(event);
-    this.moved = false;
+    this.begun = pixelAt(event, this.crop.width);
+    this.drawn = false;
   }
 
   // What is under the rectangle is covered while it is drawn: the last of `covered` grows with it.
   #move(event) {
-    if (!this.crop) return;
-    const at = this.#pixel(event);
-    if (!this.begun || !this.canvas.hasPointerCapture(event.pointerId)) {
-      this.pointed(at, event);
-      return;
-    }
+    if (!this.begun) return;
+    const at = pixelAt(event, this.crop.width);
     const [top, left] = [0, 1].map((axis) => Math.min(at[axis], this.begun[axis]));
     const [height, width] = [0, 1].map((axis) => Math.abs(at[axis] - this.begun[axis]) + 1);
-    if (!this.moved && Math.max(height, width) < 3) return;  // a click, not a rectangle
-    if (this.moved) this.covered.pop();
-    this.moved = true;
+    if (!this.drawn && Math.max(height, width) < CLICK) return;
+    if (this.drawn) this.covered.pop();
+    this.drawn = true;
     this.square = [top, left, height, width];
     this.#cover(this.square, event);
   }
 
-  #release(event) {
-    if (this.begun && !this.moved) this.pointed(this.begun, event);
+  #release() {
     this.begun = this.square = null;
     this.draw();
   }
@@ -167,11 +90,11 @@ export class PictureView {
       const sides = to.slice(2).map((length) => Math.min(side, Math.max(1, length)));
       this.square = [...to.slice(0, 2).map((at, axis) => Math.min(side - sides[axis], Math.max(0, at))), ...sides];
       this.draw();
-    } else if (event.key === " " && this.square) {
+    } else if (event.key === " ") {
+      this.square ??= [top, left, height, width];
       this.#cover([...this.square], event);
     } else if (event.key === "Escape") {
-      this.square = null;
-      this.draw();
+      this.#release();
     } else {
       return;
     }

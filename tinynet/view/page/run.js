@@ -1,8 +1,9 @@
-// A run under way: its curves from the log, and what the network guesses about some validation pictures.
+// A run under way: its curves from the log, its kernels, and what it guesses about some validation pictures.
 
 import { element, percent, svg } from "./drawing.js";
 import { get, sleep } from "./api.js";
 import { figure } from "./guesses.js";
+import { kernelsOf } from "./layers.js";
 
 const PAUSE = 5000;  // milliseconds between two looks
 const WIDTH = 420;
@@ -23,13 +24,16 @@ function label(words, x, y, anchor) {
   return made;
 }
 
-// Two lines by epoch: of training, dashed, and of validation.
+// Two lines by epoch: of training, dashed, and of validation. What is not finite, after the run diverged, is left out.
 function chart(title, epochs, value) {
+  const lines = Object.fromEntries(["train", "validation"].map((part) => [part, epochs
+    .map((epoch, index) => [index, epoch[part] && value(epoch[part])]).filter(([, of]) => Number.isFinite(of))]));
   const last = Math.max(2, epochs.length);
-  const most = Math.max(...epochs.flatMap((epoch) => [value(epoch.train), value(epoch.validation)])) * 1.05 || 1;
+  const most = 1.05 * Math.max(...Object.values(lines).flat().map(([, of]) => of), 0) || 1;
   const x = (index) => EDGE.left + (WIDTH - EDGE.left - EDGE.right) * index / (last - 1);
   const y = (of) => HEIGHT - EDGE.bottom - (HEIGHT - EDGE.top - EDGE.bottom) * of / most;
-  const drawn = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": `${title} by epoch` });
+  const words = { role: "img", "aria-label": `${title} by epoch` };
+  const drawn = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", ...words });
   for (const tick of ticks(most)) {
     drawn.append(svg("line", { x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y(tick), y2: y(tick), class: "grid" }));
     drawn.append(label(tick, EDGE.left - 6, y(tick) + 4, "end"));
@@ -39,11 +43,10 @@ function chart(title, epochs, value) {
     if (index % every === 0) drawn.append(label(epoch, x(index), HEIGHT - EDGE.bottom + 15, "middle"));
   });
   drawn.append(label("epoch", WIDTH - EDGE.right, HEIGHT - 4, "end"));
-  for (const part of ["train", "validation"]) {
-    const points = epochs.map((epoch, index) => `${x(index)},${y(value(epoch[part]))}`).join(" ");
-    drawn.append(svg("polyline", { points, class: part }));
-    const [cx, cy] = points.split(" ").at(-1).split(",");
-    drawn.append(svg("circle", { cx, cy, r: 3, class: part }));
+  for (const [part, line] of Object.entries(lines)) {
+    const points = line.map(([index, of]) => [x(index), y(of)]);
+    drawn.append(svg("polyline", { points: points.join(" "), class: part }));
+    if (points.length) drawn.append(svg("circle", { cx: points.at(-1)[0], cy: points.at(-1)[1], r: 3, class: part }));
   }
   return element("figure", { class: "curve" }, element("figcaption", {}, title), drawn);
 }
@@ -51,9 +54,9 @@ function chart(title, epochs, value) {
 const LEGEND = [["train", "training"], ["validation", "validation"]];
 
 export class RunView {
-  // renewed(version): the server shows newer weights.
-  constructor(root, renewed, failed) {
-    Object.assign(this, { root, renewed, failed, shown: "" });
+  // network: as the server tells of it. renewed(): the server shows newer weights.
+  constructor(root, network, renewed, failed) {
+    Object.assign(this, { root, network, renewed, failed, shown: "" });
   }
 
   async watch() {
@@ -80,22 +83,34 @@ export class RunView {
       this.shown = JSON.stringify(told.epochs);
       const legend = LEGEND.map(([name, words]) => element("span", { class: `key ${name}` }, words));
       this.root.querySelector("#curves").replaceChildren(element("p", { class: "legend" }, ...legend),
-        chart("top-1 error, %", told.epochs, (part) => part.top1_error), chart("loss", told.epochs, (part) => part.loss));
+        chart("top-1 error, %", told.epochs, (part) => part.top1_error),
+        chart("loss", told.epochs, (part) => part.loss));
     }
     if (told.version !== this.version) {
-      const first = this.version === undefined;
+      if (told.version !== (this.version ?? this.network.version)) this.renewed();
+      await this.#kernels();
       this.version = told.version;
-      if (!first) this.renewed(told.version);
-      await this.#guesses();
     }
+    if (told.version !== this.guessed) await this.#guesses();
   }
 
+  async #kernels() {
+    const { kernels, layers, devices } = this.network;
+    if (!kernels) return;
+    const towers = layers.find(({ name }) => name === kernels).split ? devices : 1;
+    this.root.querySelector("#run-kernels").replaceChildren(...kernelsOf(await get("/api/kernels"), towers));
+  }
+
+  // None as long as the data set is being opened: asked for again the next time.
   async #guesses() {
-    const { images } = await get("/api/guesses");
+    const { version, images } = await get("/api/guesses");
+    if (!images.length) return;
+    this.guessed = version;
+    const line = ({ label }, guess) =>
+      `${guess.label === label ? "✓ " : ""}${guess.name} ${percent(guess.probability)}`;
     const figures = images.map((image) => figure(`/api/image/validation/${image.index}`, image.name,
-      ...image.guesses.map((guess) => `${guess.label === image.label ? "✓ " : ""}${guess.name} ${percent(guess.probability)}`)));
-    this.root.querySelector("#run-guesses").replaceChildren(
-      ...figures.length ? [element("h3", {}, "Guesses about some validation pictures"),
-        element("div", { class: "pictures" }, ...figures)] : []);
+      ...image.guesses.map((guess) => line(image, guess))));
+    this.root.querySelector("#run-guesses").replaceChildren(element("h3", {}, "Guesses about some validation pictures"),
+      element("div", { class: "pictures" }, ...figures));
   }
 }

@@ -4,9 +4,10 @@ import { get, post, upload } from "./api.js";
 import { size } from "./drawing.js";
 
 export class Sources {
-  // arrived(told): the server has a picture. say(words), failed(error): for the status line.
+  // arrived(told, again): the server has a picture; again: the one that is shown. say(words), failed(error): for the
+  // status line.
   constructor(page, arrived, say, failed) {
-    Object.assign(this, { page, arrived, say, failed, index: null, count: 0, wrong: -1 });
+    Object.assign(this, { page, arrived, say, failed, index: 0, count: 0, wrong: -1, file: null });
     const find = (id) => page.querySelector(`#${id}`);
     find("file").addEventListener("change", (event) => {
       this.bring(event.target.files[0]);
@@ -18,7 +19,7 @@ export class Sources {
       this.bring(event.dataTransfer.files[0]);
     });
     page.addEventListener("paste", (event) => this.bring(event.clipboardData.files[0]));
-    this.#camera(find("camera"), find("camera-view"));
+    this.#camera(find("camera"), find("camera-stop"), find("camera-view"));
     find("next").addEventListener("click", () => this.sample(this.index + 1));
     find("previous").addEventListener("click", () => this.sample(this.index - 1));
     find("random").addEventListener("click", () => this.sample(Math.floor(this.count * Math.random())));
@@ -31,12 +32,25 @@ export class Sources {
       this.say(`${file.name} is larger than ${size(this.limit)}`);
       return;
     }
+    await this.#come(upload(file), file);
+  }
+
+  // The picture that is shown, once more: the server has forgotten it, or is another one.
+  async again() {
+    if (this.file) await this.#come(upload(this.file), this.file, true);
+    else if (this.count) await this.#come(this.#sample(), null, true);
+  }
+
+  // Of several pictures on their way the last one asked for counts.
+  async #come(promise, file, again = false) {
+    this.coming = promise;
     try {
-      const told = await upload(file);
-      this.arrived({ ...told, name: file.name });
-      this.say("");
+      const told = await promise;
+      if (this.coming !== promise) return;
+      this.file = file;
+      this.arrived(file ? { ...told, name: file.name } : told, again);
     } catch (error) {
-      this.failed(error);
+      if (this.coming === promise) this.failed(error);
     }
   }
 
@@ -48,16 +62,16 @@ export class Sources {
   }
 
   async sample(index) {
-    try {
-      this.index = (index + this.count) % this.count;
-      this.arrived(await post("/api/sample", { split: "validation", index: this.index }));
-    } catch (error) {
-      this.failed(error);
-    }
+    this.index = (index + this.count) % this.count;
+    await this.#come(this.#sample(), null);
   }
+
+  #sample() { return post("/api/sample", { split: "validation", index: this.index }); }
 
   // The mistake that the network is surest of, then the next one with each press.
   async #mostWrong() {
+    if (this.searching) return;
+    this.searching = true;
     try {
       let told = await get("/api/wrong");
       while (told.done < told.total) {
@@ -74,6 +88,8 @@ export class Sources {
       this.say(`mistake ${this.wrong + 1} of ${told.mistakes.length}, the surest first: taken for ${one.answer}`);
     } catch (error) {
       this.failed(error);
+    } finally {
+      this.searching = false;
     }
   }
 
@@ -81,33 +97,39 @@ export class Sources {
 
   // ---- the camera ----
 
-  #camera(button, view) {
+  async #camera(button, stop, view) {
     const devices = navigator.mediaDevices;  // only where the page's address is trusted
-    button.hidden = !devices?.getUserMedia;
+    const found = await devices?.enumerateDevices().catch(() => []) ?? [];
+    button.hidden = !found.some(({ kind }) => kind === "videoinput");
+    const show = (stream) => {
+      for (const track of view.srcObject?.getTracks() ?? []) track.stop();
+      view.srcObject = stream;
+      view.hidden = stop.hidden = !stream;
+      button.textContent = stream ? "Take the picture" : "Camera";
+    };
     button.addEventListener("click", async () => {
       try {
         if (view.srcObject) {
-          await this.#take(view);
+          const blob = await frameOf(view);
+          show(null);
+          await this.bring(new File([blob], "camera"));
         } else {
-          view.srcObject = await devices.getUserMedia({ video: { facingMode: "environment" } });
-          view.hidden = false;
+          show(await devices.getUserMedia({ video: { facingMode: "environment" } }));
           await view.play();
         }
       } catch (error) {
+        show(null);
         this.say(`The camera cannot be used: ${error.message}`);
       }
-      button.textContent = view.srcObject ? "Take the picture" : "Camera";
     });
+    stop.addEventListener("click", () => { show(null); button.focus(); });
   }
+}
 
-  async #take(view) {
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [view.videoWidth, view.videoHeight];
-    canvas.getContext("2d").drawImage(view, 0, 0);
-    for (const track of view.srcObject.getTracks()) track.stop();
-    view.srcObject = null;
-    view.hidden = true;
-    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
-    await this.bring(new File([blob], "camera"));
-  }
+// What a video shows now, as a PNG file.
+function frameOf(view) {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [view.videoWidth, view.videoHeight];
+  canvas.getContext("2d").drawImage(view, 0, 0);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
