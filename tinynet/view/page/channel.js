@@ -1,6 +1,6 @@
 // One channel, large: over the picture, with the value of a unit and the rectangle of its receptive field.
 
-import { heat } from "./drawing.js";
+import { heat, shortcut } from "./drawing.js";
 import { drawOver, pixelAt } from "./overlay.js";
 import { floats } from "./api.js";
 
@@ -97,7 +97,7 @@ export class ChannelView {
 
   #key(event) {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-    if (!step) return;
+    if (!step || shortcut(event)) return;
     this.#point(this.unit.map((at, axis) => at + step[axis]));
     event.preventDefault();
   }

@@ -1,7 +1,7 @@
 // The network as in the paper's figure 2, from its layers alone: blocks in proportion to their sizes, a row for each
 // tower, and lines that cross where the towers talk.
 
-import { count, element, size, svg } from "./drawing.js";
+import { count, element, shortcut, size, svg } from "./drawing.js";
 
 const SIDE = 104;    // of the input's square, in units of the drawing
 const SLANT = 0.28;  // how far a block leans back, of its side
@@ -173,7 +173,7 @@ export class Diagram {
 
   #key(event) {
     const group = event.target.closest("[data-layer]");
-    if (!group) return;
+    if (!group || shortcut(event)) return;
     const index = this.names.indexOf(group.dataset.layer);
     const tower = Number(group.dataset.tower);
     const to = {

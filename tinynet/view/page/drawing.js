@@ -8,6 +8,9 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+// Whether a key is the browser's or the system's: Ctrl and + enlarge the page.
+export const shortcut = (event) => event.ctrlKey || event.altKey || event.metaKey;
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export function svg(name, attributes = {}, ...children) {

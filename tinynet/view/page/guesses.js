@@ -35,8 +35,8 @@ export function truthText({ truth }) {
 
 // The nearest training pictures, or how far the search is.
 export function showNearest(root, told) {
-  if (!told.total) {
-    root.replaceChildren(element("p", { class: "note" }, "There are no training pictures."));
+  if (!told.total || told.nearest?.length === 0) {
+    root.replaceChildren(element("p", { class: "note" }, "There are no training pictures that can be read."));
     return;
   }
   if (!told.nearest) {

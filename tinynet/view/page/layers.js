@@ -1,6 +1,6 @@
 // One layer, open: its channels as small pictures, strongest first, each tower's apart; and the first kernels.
 
-import { element, heat, picture } from "./drawing.js";
+import { element, heat, picture, shortcut } from "./drawing.js";
 import { signed, unsigned } from "./api.js";
 
 const MAP = { side: 52, gap: 3 };    // pixels of a channel's small picture
@@ -94,6 +94,7 @@ class Grid {
   }
 
   #key(event) {
+    if (shortcut(event)) return;
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.columns, ArrowUp: -this.columns }[event.key];
     const what = { Enter: "open", " ": "open", x: "toggle", X: "toggle" }[event.key];
     if (step) this.#move(this.cursor + step);

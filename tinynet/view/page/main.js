@@ -121,7 +121,8 @@ function showLayer(answer) {
   if (key !== shownLayer) panel.open(layer, answer.layer);
   shownLayer = key;
   panel.update(answer.layer, new Set(changes.network.off[layer.name]), openChannel);
-  if (answer.channel) channelView.show(view.crop, layer, answer.channel, answer.layer.scale);
+  const { channel } = answer;
+  if (channel && channel.channel === openChannel) channelView.show(view.crop, layer, channel, answer.layer.scale);
   nameSwitch();
 }
 
@@ -177,9 +178,10 @@ function nameSwitch() {
 function offerClasses(guesses) {
   const select = find("saliency-class");
   const chosen = select.value;
-  const options = [["", "the best guess"], ...guesses.map(({ label, name }) => [String(label), name])];
-  select.replaceChildren(...options.map(([value, words]) => element("option", { value }, words)));
-  select.value = options.some(([value]) => value === chosen) ? chosen : "";
+  const options = new Map([["", "the best guess"], ...guesses.map(({ label, name }) => [String(label), name])]);
+  if (chosen) options.set(chosen, network.names[chosen]);  // stays, though it may be no longer among the best
+  select.replaceChildren(...[...options].map(([value, words]) => element("option", { value }, words)));
+  select.value = chosen;
 }
 
 function askSaliency() {

@@ -1,6 +1,6 @@
 // The picture as the network sees it, what it rests on laid over it, and parts of it covered by pointer or keys.
 
-import { picture } from "./drawing.js";
+import { picture, shortcut } from "./drawing.js";
 import { drawOver, pixelAt } from "./overlay.js";
 import { unsigned } from "./api.js";
 
@@ -77,7 +77,7 @@ export class PictureView {
   // ---- the keyboard ----
 
   #key(event) {
-    if (!this.crop) return;
+    if (!this.crop || shortcut(event)) return;
     const side = this.crop.width;
     const step = Math.max(1, Math.round(side / 32));
     const [top, left, height, width] = this.square ?? [0.4, 0.4, 0.2, 0.2].map((share) => Math.round(share * side));

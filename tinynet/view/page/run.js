@@ -76,9 +76,9 @@ export class RunView {
   async #look() {
     const told = await get("/api/run");
     const epochs = told.epochs.length;
-    const ended = told.ended ? told.reason || "ended" : "under way";
+    const ended = told.ended ? `the run: ${told.reason || "ended"}` : `last word of the run: ${told.last || "none"}`;
     this.root.querySelector("#run-state").textContent =
-      `Weights shown: ${told.state}. ${epochs} epoch${epochs === 1 ? "" : "s"} in the log; the run: ${ended}.`;
+      `Weights shown: ${told.state}. ${epochs} epoch${epochs === 1 ? "" : "s"} in the log; ${ended}.`;
     if (epochs && JSON.stringify(told.epochs) !== this.shown) {
       this.shown = JSON.stringify(told.epochs);
       const legend = LEGEND.map(([name, words]) => element("span", { class: `key ${name}` }, words));
