@@ -191,6 +191,7 @@ def test_a_channel_off_is_the_net_with_that_kernel_of_zeros(page, fresh, trained
         page.one("#channel-off").click()
     page.expect(probabilities(other, crop, without(other.net, {"conv1": [2, 4]})), names)
     page.until(lambda: "conv1" in page.one("#off-list").text, "the list of what is off")
+    assert all(one.text.endswith(" points") for one in page.all("#guesses .change"))
     page.one("#reset").click()
     page.until(lambda: page.guesses() == before, "the guesses of the whole network")
 

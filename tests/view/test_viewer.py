@@ -50,11 +50,13 @@ def test_guesses_are_those_of_predict(viewer, trained, ask, views):
 
 def test_an_image_of_the_data_set_has_a_true_class(viewer, trained):
     picture = viewer.images.sample("validation", 5)
-    told = viewer.answer({"picture": viewer.images.add(picture), "crop": True})
+    told = viewer.answer({"picture": viewer.images.add(picture), "crop": True, "all": True})
     label = int(trained.data.val.labels[5])
     assert told["truth"]["label"] == label and told["truth"]["name"] == f"the {trained.data.classes[label]}"
     ranked = [guess["label"] for guess in told["guesses"]]
     assert ranked.index(label) + 1 == told["truth"]["rank"]
+    probabilities = array(told, "all", "<f4")
+    assert len(probabilities) == 3 and probabilities[label] == pytest.approx(told["truth"]["probability"], abs=1e-6)
     crop = array(told["crop"]).reshape(67, 67, 3)
     np.testing.assert_array_equal(crop, middle_crop(trained.data.val.load(5, 72), 67))
 
@@ -252,7 +254,7 @@ def test_an_answer_that_nobody_waits_for_ends(viewer, trained):
     ("asked", "told"),
     [
         ({}, "picture: expected a text, found 'None'"),
-        ({"picture": "p1", "pictures": 1}, "answer: expected fields of picture, changes, views, crop, layer, channel"),
+        ({"picture": "p1", "pictures": 1}, "answer: expected fields of picture, changes, views, crop, layer, channel, "),
         ({"picture": "p1", "layer": "conv9"}, "no layer named 'conv9'"),
         ({"picture": "p1", "layer": 3}, "layer: expected a text"),
         ({"picture": "p1", "layer": "conv1", "channel": 6}, "channel 6: expected one from 0 to 5"),

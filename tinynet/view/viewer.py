@@ -120,10 +120,10 @@ class Viewer:
         return probabilities, found[0] if found else None
 
     def answer(self, asked: dict, given_up: GivenUp = lambda: False) -> dict[str, Any]:
-        """The best guesses about a picture, and, where they are asked for, what the network sees of it, the channels of
-        a layer and one of them whole.
+        """The best guesses about a picture, and, where they are asked for, all classes' probabilities, what the network
+        sees of it, the channels of a layer and one of them whole.
         """
-        fields.mapping(asked, "answer", ("picture", "changes", "views", "crop", "layer", "channel"))
+        fields.mapping(asked, "answer", ("picture", "changes", "views", "crop", "layer", "channel", "all"))
         picture, changes = self.asked_about(asked)
         views = fields.word(asked.get("views", "middle"), "views", BASES)
         layer, began = asked.get("layer"), time.perf_counter()
@@ -137,6 +137,8 @@ class Viewer:
             told["truth"] = {**self._guess(probabilities, picture.label), "rank": rank}
         if fields.flag(asked.get("crop", False), "crop"):
             told["crop"] = {"size": len(crop), "channels": crop.shape[2], "pixels": _base64(crop)}
+        if fields.flag(asked.get("all", False), "all"):
+            told["all"] = _base64(probabilities.astype("<f4"))
         if values is not None:
             told["layer"] = {"name": layer, **_channels(values)}
             if asked.get("channel") is not None:

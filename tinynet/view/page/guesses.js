@@ -2,7 +2,8 @@
 
 import { element, percent } from "./drawing.js";
 
-// before: probabilities by label of the unchanged picture and network, to compare with; null where nothing is changed.
+// before: all classes' probabilities of the unchanged picture and network, to compare with; null where nothing is
+// changed.
 export function showGuesses(list, told, before) {
   const items = told.guesses.map((guess) => {
     const bar = element("span", { class: "bar-of" });
@@ -21,8 +22,7 @@ export function showGuesses(list, told, before) {
 
 function change(guess, before) {
   if (!before) return "";
-  if (!before.has(guess.label)) return "new";
-  const points = 100 * (guess.probability - before.get(guess.label));
+  const points = 100 * (guess.probability - before[guess.label]);
   const size = Math.abs(points).toFixed(1);
   return `${size === "0.0" ? "±" : points < 0 ? "−" : "+"}${size} points`;
 }

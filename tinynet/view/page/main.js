@@ -3,7 +3,7 @@
 import { Changes } from "./changes.js";
 import { ChannelView } from "./channel.js";
 import { Diagram } from "./diagram.js";
-import { Gone, Latest, get, post, sleep } from "./api.js";
+import { Gone, Latest, floats, get, post, sleep } from "./api.js";
 import { LayerPanel } from "./layers.js";
 import { PictureView } from "./picture.js";
 import { RunView } from "./run.js";
@@ -77,6 +77,7 @@ function ask(event) {
       whole: changes.none };
     const question = { picture: about.picture, changes: changes.all, views: about.views };
     if (about.crop !== shownCrop) question.crop = true;
+    if (about.whole) question.all = true;  // to be compared with
     if (openLayer) question.layer = openLayer;
     if (openLayer && openChannel !== null) question.channel = openChannel;
     return { answer: await post("/api/answer", question, signal), about };
@@ -102,14 +103,12 @@ function show(answer, about, pressed) {
 // Shows the guesses, beside those about the unchanged picture, which are asked for where they are not known.
 function compare(answer, { picture, views, whole }) {
   const key = `${picture} ${views} ${answer.version}`;
-  const remember = ({ guesses }) => {
-    before = { key, of: new Map(guesses.map(({ label, probability }) => [label, probability])) };
-  };
+  const remember = ({ all }) => { before = { key, of: floats(all) }; };
   if (whole) remember(answer);
   const known = before?.key === key;
   showGuesses(find("guesses"), answer, whole || !known ? null : before.of);
   if (known) return;
-  unchanged.ask(key, (signal) => post("/api/answer", { picture, views }, signal), (first) => {
+  unchanged.ask(key, (signal) => post("/api/answer", { picture, views, all: true }, signal), (first) => {
     remember(first);
     if (told === answer) showGuesses(find("guesses"), answer, before.of);
   }, failed);
