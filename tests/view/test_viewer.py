@@ -254,7 +254,7 @@ def test_an_answer_that_nobody_waits_for_ends(viewer, trained):
     ("asked", "told"),
     [
         ({}, "picture: expected a text, found 'None'"),
-        ({"picture": "p1", "pictures": 1}, "answer: expected fields of picture, changes, views, crop, layer, channel, "),
+        ({"picture": "p1", "pictures": 1}, "answer: expected fields of picture, changes, views, crop, "),
         ({"picture": "p1", "layer": "conv9"}, "no layer named 'conv9'"),
         ({"picture": "p1", "layer": 3}, "layer: expected a text"),
         ({"picture": "p1", "layer": "conv1", "channel": 6}, "channel 6: expected one from 0 to 5"),

@@ -55,7 +55,7 @@ class Server:
             Route("/", self._file),
             Route("/page/{name}", self._file),
             Route("/source/{layer}", self._source),
-            Route("/api/network", self._get(lambda: self._about())),
+            Route("/api/network", self._get(self._about)),
             Route("/api/picture", self._picture, methods=["POST"]),
             Route("/api/sample", self._sample, methods=["POST"]),
             Route("/api/image/{split}/{index:int}", self._thumbnail),
