@@ -32,17 +32,23 @@ def checkpoint(data, tmp_path):
     return write
 
 
+@pytest.fixture
+def watched(checkpoint, tmp_path):
+    """The folder of a run with one checkpoint, its viewer, and the server of both."""
+    run = tmp_path / "run"
+    checkpoint(10, 0)
+    trained = load_trained(run)
+    viewer = opened(Viewer(trained, "run", "step 10"))
+    return run, viewer, Served(Server(viewer, WatchedRun(run, trained), "127.0.0.1"))
+
+
 def files_of(folder: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_curves_and_weights_as_they_come(checkpoint, tmp_path):
-    run = tmp_path / "run"
-    checkpoint(10, 0)
+def test_curves_and_weights_as_they_come(checkpoint, watched):
+    run, _, served = watched
     write_log(run, 1)
-    trained = load_trained(run)
-    viewer = opened(Viewer(trained, "run", "step 10"))
-    served = Served(Server(viewer, WatchedRun(run, trained), "127.0.0.1"))
     before = files_of(run)
     told = served.get("/api/run")
     assert served.get("/api/network")["run"] and (told["state"], told["version"]) == ("step 10", 0)
@@ -108,12 +114,8 @@ def test_a_finished_run_has_ended(checkpoint, tmp_path):
     assert np.isfinite(np.array(weights.tolist())).all()
 
 
-def test_newer_weights_are_taken_though_the_asker_has_left(checkpoint, tmp_path, monkeypatch):
-    run = tmp_path / "run"
-    checkpoint(10, 0)
-    trained = load_trained(run)
-    viewer = opened(Viewer(trained, "run", "step 10"))
-    served = Served(Server(viewer, WatchedRun(run, trained), "127.0.0.1"))
+def test_newer_weights_are_taken_though_the_asker_has_left(checkpoint, watched, monkeypatch):
+    _, viewer, served = watched
     checkpoint(20, 1)
     begun, going_on, kernels = threading.Event(), threading.Event(), viewer.kernels
 
@@ -135,12 +137,8 @@ def test_newer_weights_are_taken_though_the_asker_has_left(checkpoint, tmp_path,
     assert served.get("/api/run")["version"] == 1
 
 
-def test_another_network_in_the_run_s_folder_is_told_of_once(checkpoint, data, tmp_path):
-    run = tmp_path / "run"
-    checkpoint(10, 0)
-    trained = load_trained(run)
-    viewer = opened(Viewer(trained, "run", "step 10"))
-    served = Served(Server(viewer, WatchedRun(run, trained), "127.0.0.1"))
+def test_another_network_in_the_run_s_folder_is_told_of_once(watched, data):
+    run, viewer, served = watched
     settings = settings_of(data, SIZE, CROP, width=0.125)
     write_weights(run / "checkpoints" / "step-000000020", models.alexnet(**settings["network"]),
                   measure(data.train, SIZE, workers=1), settings)  # fmt: skip
