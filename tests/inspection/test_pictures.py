@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from run_on_disk import settings_of, write_log, write_weights
 
-from tinynet import commands, console
+from tinynet import Conv2d, Flatten, Linear, ReLU, Sequential, Softmax, commands, console, models
 from tinynet.backend import to_host
 from tinynet.data import DataError, open_dataset
 from tinynet.inspection import pictures, plots
@@ -262,3 +262,13 @@ def test_without_matplotlib_the_command_says_what_to_install(finished, monkeypat
     with pytest.raises(SystemExit, match=r"pip install 'tinynet\[plots\]'"):
         command(monkeypatch, finished)
     assert made(finished) == []
+
+
+def test_the_hidden_layer_whose_outputs_are_compared():
+    assert pictures.hidden_layer(models.alexnet(width=0.06)) == ("fc7", "dropout7")
+    body = Sequential([("fc1", Linear(4, 3)), ("relu1", ReLU())])
+    nested = Sequential([("body", body), ("fc2", Linear(3, 2)), ("softmax", Softmax())])
+    assert pictures.hidden_layer(nested) == ("body.fc1", "body.relu1")
+    single = Sequential([("relu", ReLU()), ("fc", Linear(4, 2))])
+    assert pictures.hidden_layer(single) == ("all layers but the last", "relu")
+    assert pictures.hidden_layer(Sequential([("conv", Conv2d(1, 1, 1)), ("flatten", Flatten())]))[1] == "conv"

@@ -12,11 +12,13 @@ import time
 
 import pytest
 from systems import posix
-from view.conftest import Served
+from view.conftest import Served, opened
 
+from tinynet.training import load_trained
 from tinynet.view.guard import HEADERS, Guard
 from tinynet.view.images import Picture
 from tinynet.view.server import QUESTION, UPLOAD, Server, listen
+from tinynet.view.viewer import Viewer
 
 
 def jpeg(trained, index: int = 0) -> bytes:
@@ -382,3 +384,14 @@ def test_a_server_that_ends_gives_up_what_waits(viewer):
     assert served.get("/api/network")
     server.close()
     assert served.request("GET", "/api/kernels").status == 503
+
+
+def test_why_there_are_no_pictures_is_told_without_a_path(trained, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    viewer = opened(Viewer(load_trained(trained.path), "small", "finished", data=str(empty)))
+    problem = viewer.network()["data"]["problem"]
+    assert problem and str(tmp_path) not in problem and str(empty) in capsys.readouterr().err
+    served = Served(Server(viewer, None, "127.0.0.1"))
+    found = served.request("POST", "/api/sample", b'{"split": "validation", "index": 0}')
+    assert found.status == 400 and b"there are no validation images" in found.body

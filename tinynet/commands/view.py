@@ -97,8 +97,9 @@ def untrained(subject: networks.Subject) -> "Trained":
         raise ValueError(f"{subject.title}: takes images of {crop} x {width}, and pictures are cut to squares")
     size = round(crop * 256 / 227) if crop > 64 else crop
     none = Statistics.none(channels, size)
-    gray = Statistics(np.full_like(none.mean_image, 118), none.components, none.deviations, 0)
+    # about the mean and the deviation of ImageNet's pixels
+    gray, scale = Statistics(np.full_like(none.mean_image, 118), none.components, none.deviations, 0), 1 / 58
     count = subject.net.output_shape(subject.shape)[0]
     classes = [f"class {label}" for label in range(count)]
-    settings = {"model": subject.model, "network": subject.network, "resize": size, "crop": crop, "scale": 1 / 58}
+    settings = {"model": subject.model, "network": subject.network, "resize": size, "crop": crop, "scale": scale}
     return Trained(subject.net, gray, {**settings, "classes": classes, "names": classes}, Path(subject.model))

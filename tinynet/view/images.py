@@ -58,7 +58,7 @@ class Images:
         except Exception as error:  # whatever it is, the page goes on without
             print(f"No pictures of the data set: {shown(error, keep=chr(10))}", file=sys.stderr)
             first, root = str(error).partition("\n")[0], data or trained.settings.get("data")
-            self.problem = shown(first.replace(str(root), "the data set"))  # the page shows no paths of the machine
+            self.problem = shown(first.removeprefix(f"{root}: "))  # the page shows no paths of the machine
         finally:
             self.opening = False
 
