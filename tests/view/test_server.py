@@ -295,19 +295,23 @@ def test_a_host_that_nobody_knows(monkeypatch):
         listen("nohost", 8000)
 
 
-def started(folder, *words) -> subprocess.Popen:
+def started(folder, interrupt: str, *words) -> subprocess.Popen:
+    """The command, to which Ctrl-C means this at its start: SIG_DFL, or SIG_IGN as in the background of a script."""
     environment = os.environ | {"TINYNET_BACKEND": "numpy", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "tinynet", "view", *words]
+    begin = f"import os, signal, sys\nsignal.signal(signal.SIGINT, signal.{interrupt})\n"
+    begin += "os.execv(sys.executable, sys.argv[1:])"
+    command = [sys.executable, "-c", begin, sys.executable, "-m", "tinynet", "view", *words]
     return subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
 @posix
-def test_the_command_says_where_it_is_and_ends_with_ctrl_c(tmp_path):
+@pytest.mark.parametrize("interrupt", ["SIG_DFL", "SIG_IGN"])
+def test_the_command_says_where_it_is_and_ends_with_ctrl_c(tmp_path, interrupt):
     with listen("127.0.0.1", 0) as used:
         port = used.getsockname()[1]
-        process = started(tmp_path, "lenet", "--port", str(port))
+        process = started(tmp_path, interrupt, "lenet", "--port", str(port))
         told = process.stdout.readline()
         assert told.startswith(f"Port {port} is used: this is ")
         address = process.stdout.readline().split()[0]

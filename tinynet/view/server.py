@@ -7,6 +7,7 @@ import asyncio
 import errno
 import logging
 import os
+import signal
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ from starlette.routing import Route
 
 from tinynet.errors import CheckpointError, DataError, NonFiniteError
 from tinynet.files import parse_json, shown
+from tinynet.interruption import Stopped
 from tinynet.threads import Worker
 from tinynet.training import Trained
 from tinynet.view.diagram import source_files
@@ -281,9 +283,10 @@ class _Uvicorn(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, server: Server):
         super().__init__(config)
-        self._server = server
+        self._server, self.received = server, 0
 
     def handle_exit(self, sig: int, frame: Any) -> None:
+        self.received = sig
         self._server.close()
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would tell of each request that is cut off
         self.force_exit = True
@@ -291,12 +294,15 @@ class _Uvicorn(uvicorn.Server):
 
 
 def serve(server: Server, listening: socket.socket) -> None:
-    """Answers until Ctrl-C."""
+    """Answers until Ctrl-C, which is raised again; as Stopped where it was ignored, as in a script's background."""
     config = uvicorn.Config(
         server.application, log_level="error", access_log=False, http="h11", ws="none", lifespan="off",
         server_header=False, date_header=False, limit_concurrency=64,
     )  # fmt: skip
+    running = _Uvicorn(config, server)
     try:
-        _Uvicorn(config, server).run(sockets=[listening])
+        running.run(sockets=[listening])
     finally:
         server.close()
+    if running.received:
+        raise Stopped(signal.Signals(running.received))
