@@ -82,3 +82,12 @@ class Served:
 @pytest.fixture
 def served(viewer):
     return Served(Server(viewer, None, "127.0.0.1"))
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from view.browser import open_browser
+
+    driver = open_browser()
+    yield driver
+    driver.quit()
