@@ -8,12 +8,12 @@ import pytest
 from run_on_disk import write_log
 from view.browser import Page, in_browser, near
 from view.conftest import Served, opened
+from view.test_viewer import from_pixels
 
 from tinynet import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, Softmax, models
 from tinynet.backend import to_device, to_host
 from tinynet.commands.networks import Subject
 from tinynet.commands.view import untrained
-from tinynet.data import Batch
 from tinynet.data.images.crops import middle_crop
 from tinynet.layers import Layer
 from tinynet.training import append_json_line, load_trained
@@ -36,9 +36,7 @@ def page(chromium, served):
 
 
 def probabilities(trained, crop: np.ndarray, net=None) -> np.ndarray:
-    images = np.ascontiguousarray(crop.transpose(2, 0, 1))[None]
-    x = trained.prepare()(Batch(images, np.zeros(1, np.int64), None, np.zeros(1, np.int64), 1))
-    return mean_softmax(to_host((net or trained.net).forward(x)), 1)[0]
+    return mean_softmax(to_host((net or trained.net).forward(from_pixels(trained, crop))), 1)[0]
 
 
 def without(net, off: dict[str, list[int]]):

@@ -28,6 +28,7 @@ class Searches:
 
     def __init__(self, viewer: Viewer):
         self._viewer, self._version = viewer, -1
+        self._orders: dict[str, list[int]] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -39,9 +40,16 @@ class Searches:
             self._nearby: list[int] = []  # the training images that these are of
             self._done = {"validation": 0, "training": 0}
 
-    def _order(self, split: Split) -> list[int]:
-        """SEARCHED images or fewer, drawn by a seed."""
-        return stream(0, "view").permutation(len(split))[:SEARCHED].tolist()
+    def _order(self, name: str, split: Split) -> list[int]:
+        """SEARCHED images of a split or fewer, drawn by a seed; drawn once, since a split may have a million."""
+        if name not in self._orders:
+            self._orders[name] = stream(0, "view").permutation(len(split))[:SEARCHED].tolist()
+        return self._orders[name]
+
+    def _probabilities(self, picture: Picture, given_up: GivenUp) -> np.ndarray:
+        """By the whole network, of the picture as it is."""
+        x, _ = self._viewer.input(picture, Changes())
+        return self._viewer.outputs(x, Switches(), given_up)[0]
 
     def _walk(self, name: str) -> Iterator[tuple[int, Picture]]:
         """The images of a split that can be read, as long as a moment lasts; called again, it goes on."""
@@ -49,7 +57,7 @@ class Searches:
         if split is None:
             raise LookupError(f"there are no {name} images: {self._viewer.images.problem}")
         began = time.perf_counter()
-        order = self._order(split)
+        order = self._order(name, split)
         while self._done[name] < len(order) and time.perf_counter() - began < MOMENT:
             index = order[self._done[name]]
             try:
@@ -69,8 +77,7 @@ class Searches:
         self._begin()
         viewer = self._viewer
         for index, picture in self._walk("validation"):
-            x, _ = viewer.input(picture, Changes())
-            probabilities, _ = viewer.outputs(x, Switches(), given_up)
+            probabilities = self._probabilities(picture, given_up)
             answer = int(probabilities.argmax())
             if answer != picture.label and picture.label is not None:
                 self._found.append((float(probabilities[answer]), index, picture.label, answer))
@@ -124,9 +131,8 @@ class Searches:
                 picture = viewer.images.sample("validation", index)
             except DataError:
                 continue
-            x, _ = viewer.input(picture, Changes())
-            probabilities, _ = viewer.outputs(x, Switches(), given_up)
+            probabilities = self._probabilities(picture, given_up)
             label = picture.label or 0
             one = {"index": index, "label": label, "name": viewer.name(label)}
             images.append({**one, "guesses": viewer.best(probabilities, 3)})
-        return {"version": viewer.version, "opening": viewer.images.opening, "images": images}
+        return {"version": viewer.version, "images": images}
